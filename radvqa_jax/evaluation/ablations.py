@@ -98,7 +98,7 @@ def build_grid(cells: Sequence[CellAnswers], *, title: str, resamples: int = 200
         "synthetic": any("synthetic" in r.source.split() for cell in cells for r in cell.records),
         "method": {
             "scorer": f"radvqa {__version__} rules, first prediction, unparsed counts as not correct",
-            "interval": "95 % percentile bootstrap over images; a question without an image counts as one",
+            "interval": f"{intervals.METHOD}; a question without an image counts as one",
             "tests": f"paired; p corrected by Holm over {len(compared)} comparisons",
             "resamples": resamples,
             "seed": seed,
@@ -208,9 +208,7 @@ def format_grid(grid: Mapping[str, Any]) -> str:
     """The grid as a table for the terminal, and below it what each cell changes and why a cell is empty."""
     header = ["cell", "accuracy", "question only", "over question only", "minus reference", "p McNemar", "p images"]
     lines = align([[*header, "unparsed"], *map(_text_row, grid["cells"])])
-    lines.append(
-        "[95 % interval by bootstrap over images.] Differences are paired; p is corrected by Holm over all comparisons."
-    )
+    lines.append("[95 % interval over images.] Differences are paired; p is corrected by Holm over all comparisons.")
     for row in grid["cells"]:
         said = [*row["changes"]]
         if row.get("empty"):

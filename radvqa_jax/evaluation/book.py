@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from radvqa_jax import __version__
 from radvqa_jax.config import PaperRow, PaperTable
-from radvqa_jax.evaluation import paper_figures
+from radvqa_jax.evaluation import intervals, paper_figures
 from radvqa_jax.evaluation.measures import Answered, Settings, measure, measure_blind
 
 
@@ -130,7 +130,7 @@ def build_book(
         "cells": len(cells),
         "method": {
             "scorer": f"radvqa {__version__}: metrics as the papers computed them; accuracy by our rules",
-            "interval": "95 % percentile bootstrap over images",
+            "interval": intervals.METHOD,
             "difference": f"Shortened, on {stand_in} with a step a stage: a test of the recipes, no result"
             if stand_in
             else "ours minus the paper's; its interval is that of ours alone",

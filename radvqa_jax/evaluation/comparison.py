@@ -251,7 +251,7 @@ def format_comparison(comparison: Mapping[str, Any], *, a: str, b: str) -> str:
             f"A: {a}\nB: {b}",
             *comparison["said"],
             *align(lines),
-            "A - B with its 95 % interval by bootstrap over images. `only A:B`: questions that one alone has right; g:",
+            "A - B with its 95 % interval over images. `only A:B`: questions that one alone has right; g:",
             "Cohen's g. `p McNemar` takes questions as independent; `p images` flips whole images. Below overall, p is",
             "corrected by Holm over all those cells.",
         ]

@@ -16,6 +16,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
+METHOD = (  # how reports describe it
+    "95 % percentile bootstrap over images; with fewer than 30 images, or fewer than ten that differ from the rest, "
+    "Clopper and Pearson's over the effective number of questions, or Student's t for values other than right and wrong"
+)
 LEVEL = 0.95
 PERCENTILES = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 FEW_IMAGES = 30

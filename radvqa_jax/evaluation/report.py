@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from radvqa_jax import __version__
-from radvqa_jax.evaluation import paper_figures, reliance, scoring
+from radvqa_jax.evaluation import intervals, paper_figures, reliance, scoring
 from radvqa_jax.evaluation.calibration import calibrate
 from radvqa_jax.evaluation.judge_file import JudgeFile
 from radvqa_jax.evaluation.judge_scores import score_judge
@@ -138,7 +138,7 @@ def build_scores(experiment: Experiment, *, resamples: int = 2000, seed: int = 0
         "synthetic": bool(experiment.provenance.get("synthetic", False)),
         "method": {
             "scorer": f"radvqa {__version__} rules, first prediction, unparsed counts as not correct",
-            "interval": "95 % percentile bootstrap over images; exact binomial where all images are alike",
+            "interval": intervals.METHOD,
             "resamples": resamples,
             "seed": seed,
         },
@@ -277,9 +277,7 @@ def format_table(scores: ExperimentScores) -> str:
     text = align(lines)
     overall = next(iter(scores["runs"].values()))["overall"]
     paired = " Rows that begin with `over` are paired." if any("over" in run for run in scores["runs"].values()) else ""
-    text.append(
-        f"{overall['n']} questions on {overall['n_images']} images. [95 % interval by bootstrap over images].{paired}"
-    )
+    text.append(f"{overall['n']} questions on {overall['n_images']} images. [95 % interval over images].{paired}")
     text += leak_lines(scores) + cut_lines(scores) + judge_lines(scores) + review_lines(scores)
     text += [f"{paper_figures.describe_figure(figure)} (their figure)" for figure in scores["papers"]]
     if scores["synthetic"]:

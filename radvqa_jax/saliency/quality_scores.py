@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from radvqa_jax.evaluation.intervals import Estimate, mean_interval, paired_difference
+from radvqa_jax.evaluation.intervals import METHOD, Estimate, mean_interval, paired_difference
 from radvqa_jax.saliency.faithfulness import area
 from radvqa_jax.saliency.quality_cases import BLIND
 from radvqa_jax.saliency.sinks import list_sinks
@@ -259,7 +259,7 @@ def quality_scores(rows: Rows, *, resamples: int, seed: int, provenance: dict[st
         "decides": DECIDES,
         "n": len(rows),
         "n_images": len({row["image_id"] for row in rows}),
-        "interval": "95 % percentile bootstrap over images; no correction for the number of maps",
+        "interval": f"{METHOD}; no correction for the number of maps",
         "area": boot.mean(rows, figure_of(_names(rows)[0], "area")),
         "localisation": localisation,
         "faithfulness": _faithfulness(rows, boot),
