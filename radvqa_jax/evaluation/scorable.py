@@ -5,6 +5,7 @@ from radvqa_jax.data.rows import RowSource
 from radvqa_jax.evaluation.baselines import to_record
 from radvqa_jax.evaluation.normalize import normalize
 from radvqa_jax.evaluation.rules import column_verdict
+from radvqa_jax.prompts import has_words
 
 
 def scorable(rows: RowSource) -> RowSource:
@@ -20,7 +21,7 @@ def scorable(rows: RowSource) -> RowSource:
     found: dict[str, list[int]] = {}
     for index, row in enumerate(rows.texts()):
         _, reference = rows.text(row, template="{question}")
-        if asks and not row["question"].strip():
+        if asks and not has_words(row["question"]):
             found.setdefault("empty_question", []).append(index)
         elif not normalize(reference):
             found.setdefault("empty_answer", []).append(index)

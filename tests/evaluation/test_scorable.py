@@ -7,7 +7,7 @@ from tests.data.conftest import fake_rows
 
 
 def test_rows_without_question_or_answer_are_left_out_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = fake_rows(5, question=["Is it?", " ", "Where?", "Where?", "What?"], answer=["no", "", "-", " ? ", "无"])
+    rows = fake_rows(5, question=["Is it?", "?", "Where?", "Where?", "What?"], answer=["no", "", "-", " ? ", "无"])
     found = scorable(rows)
     assert found.column("question_id") == ["0", "4"]
     assert found.fingerprint["left_out"] == {"empty_question": 1, "empty_answer": 2} and found.fingerprint["n"] == 2
