@@ -60,8 +60,10 @@ def prepare(dataset: str, *, builder_config: str = "", data: DataConfig) -> dict
         parent.mkdir(parents=True, exist_ok=True)
         with locks.hold(parent, doing=f"preparing {dataset}", wait=True), private_files():
             remove_leftovers(place)
-            builder = _builder(dataset, builder_config, data)  # it may have been prepared meanwhile
-            if data.rebuild or not builder.is_prepared():
+            builder = _builder(dataset, builder_config, data)
+            if builder.is_prepared() and not data.rebuild:  # meanwhile, perhaps from other files
+                _check_origin(builder, folder, data)
+            else:
                 _build_beside(dataset, builder_config, data, place, folder)
                 said = "prepared anew" if data.rebuild else "prepared"
     builder = make_builder(dataset, builder_config=builder_config, data=data)

@@ -16,6 +16,7 @@ from radvqa_jax.runners.check_questions import UNCHECKED, compared_sets
 from radvqa_jax.runners.write_questions import write_questions_mode
 from radvqa_jax.synthesis.report import PAGE, REPORT
 
+REASONS = 8  # in a line about rows that are left out
 QUESTIONS = "questions"  # the folder of a job's workdir in which questions are written and checked
 
 
@@ -138,4 +139,19 @@ def _prepare_sets(config: Config) -> None:
     for dataset, builder_config in dict.fromkeys((s.dataset, s.builder_config) for s in all_sources(config)):
         built = prepare(dataset, builder_config=builder_config, data=config.data)
         print(f"data: {dataset} {built['version']} {built['splits']} in {built['path']}, {built['origin']}", flush=True)
+        for line in _decisions(built):
+            print(f"data: {dataset}: {line}", flush=True)
         _warn(built)
+
+
+def _decisions(built: dict[str, Any]) -> list[str]:
+    """The split of a table, the cells read as missing values, and the rows left out, in words."""
+    table = built.get("table", {})
+    lines = [f"split {table['split']}"] if table else []
+    if missing := table.get("read as missing"):
+        cells = (f"{cell} ({rows})" for found in missing.values() for cell, rows in found.items())
+        lines.append(f"read as missing values: {', '.join(cells)}")
+    if dropped := built["dropped"]:
+        reasons = "; ".join(f"{rows} x {reason}" for reason, rows in [*dropped.items()][:REASONS])
+        lines.append(f"left out: {reasons}{'; …' * (len(dropped) > REASONS)}. Each is in {built['rejects']}")
+    return lines

@@ -10,13 +10,15 @@ import pydicom
 import pytest
 from PIL import Image
 
-from radvqa_jax.config import DataConfig, FilterConfig, SourceConfig
+from radvqa_jax import locks
+from radvqa_jax.config import Config, DataConfig, EvalConfig, FilterConfig, SourceConfig
 from radvqa_jax.data.dicom import read_dicom
 from radvqa_jax.data.image import decode_image
 from radvqa_jax.data.preparing import prepare
 from radvqa_jax.data.rows import Turn
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.files import read_jsonl
+from radvqa_jax.runners.data import prepare_all
 from radvqa_jax.saliency.marked_regions import find_region
 from tests.data.dicom_case import HU, ct, make
 
@@ -61,6 +63,46 @@ def test_options_that_a_prepared_table_was_not_made_with_are_refused_without_its
             prepare("table", builder_config="mine", data=asked)
         with pytest.raises(ValueError, match=says):  # modes that only read it, such as train
             load_rows(source, asked)
+
+
+def test_of_two_runs_at_once_the_second_refuses_what_the_first_prepared_from_other_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = DataConfig(data_dir=str(tmp_path / "data"), manual_dir=str(own_folder(tmp_path / "own")), name="mine")
+    hold = locks.hold
+
+    def hold_after_another_run(*args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(locks, "hold", hold)
+        prepare("table", data=data)
+        return hold(*args, **options)
+
+    monkeypatch.setattr(locks, "hold", hold_after_another_run)
+    with pytest.raises(
+        ValueError, match=r"already prepared .*with .*data\.split_seed=0.* and not .*data\.split_seed=7"
+    ):
+        prepare("table", data=dataclasses.replace(data, split_seed=7))
+    assert prepare("table", data=data)["origin"].startswith("already prepared")
+
+
+def test_a_job_says_how_it_split_a_table_and_which_rows_it_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = own_folder(tmp_path / "own")
+    with (folder / "table.csv").open("a") as table:
+        table.write("absent.png,Is it dark?,yes,north\n0.png,Is it dark?,NA,north\n")
+    data = DataConfig(data_dir=str(tmp_path / "data"), manual_dir=str(folder), name="mine")
+    config = Config(data=data, eval=EvalConfig(source=SourceConfig(dataset="table", builder_config="mine")))
+    prepare_all(config, tmp_path)
+    said = capsys.readouterr().out
+    for line in (
+        "data: table: split drawn by image, 80/10/10 of the rows, seed 0: the table has no column `split`\n",
+        "data: table: read as missing values: NA (1)\n",
+        "data: table: left out: 1 x image file is absent; 1 x answer is empty. Each is in ",
+    ):
+        assert line in said
+    (folder / "table.csv").write_text("image,question,answer\n0.png,Is it dark?,yes\n")
+    prepare_all(dataclasses.replace(config, data=dataclasses.replace(data, rebuild=True)), tmp_path)
+    assert "left out" not in capsys.readouterr().out
 
 
 def test_an_image_that_comes_later_is_another_source_whatever_its_kind(tmp_path: Path) -> None:

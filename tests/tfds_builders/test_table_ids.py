@@ -63,7 +63,49 @@ def test_none_is_an_answer_where_it_is_one_of_the_options(own: Path, tmp_path: P
     write_csv(own / "table.csv", [row | {"answer": answer} for row, answer in zip(rows, answers, strict=True)])
     built = build(own, tmp_path / "data")
     assert [row["answer"] for row in all_rows(built)] == ["None", "One"]
-    assert built.of("dropped") == {"row 3": ["the right choice is not named"], "row 4": ["answer is empty"]}
+    assert built.of("dropped") == {
+        "row 3": ["the right choice is not named"],
+        "row 4": ["answer is empty: None is a missing value"],
+    }
+
+
+@pytest.mark.parametrize(
+    "cell", ["NA", "<NA>", "#N/A", "#NV", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "NAN", "Null", "N/a"]
+)
+def test_missing_values_of_other_programs_are_no_text_and_no_patient(cell: str, own: Path, tmp_path: Path) -> None:
+    """R writes NA for each, so that all rows without a patient would be one patient in two splits."""
+    given = ROW | {"case_id": cell, "image_id": cell}
+    rows = [given | {"image": f"{place}.png", "split": ("train", "test")[place % 2]} for place in range(4)]
+    rows[2] |= {"answer": cell}
+    rows[3] |= {"question": cell}
+    write_csv(own / "table.csv", rows)
+    built = build(own, tmp_path / "data")
+    assert [row["case_id"] for row in all_rows(built)] == ["", ""]
+    assert len({row["image_id"] for row in all_rows(built)}) == 2
+    assert built.of("dropped") == {
+        "row 3": [f"answer is empty: {cell} is a missing value"],
+        "row 4": [f"question is empty: {cell} is a missing value"],
+    }
+    facts = json.loads((built.folder / "table.json").read_text())
+    assert facts["shared between splits"] == {"case_id": 0, "image_id": 0}
+    assert facts["read as missing"] == {
+        "case_id": {cell: 4}, "image_id": {cell: 4}, "answer": {cell: 1}, "question": {cell: 1},
+    }  # fmt: skip
+
+
+def test_what_may_be_an_answer_or_an_option_is_no_missing_value(own: Path, tmp_path: Path) -> None:
+    texts = ["none", "NONE", "Na", "na", "#3", "# REF"]
+    rows = [ROW | {"image": "0.png", "split": "test", "answer": text, "choices": "NA"} for text in texts]
+    options = [("Na|NA", "NA"), ("none|one|#REF!", "None"), ("CT|NA", "CT")]
+    rows += [ROW | {"image": "0.png", "split": "test", "choices": them, "answer": text} for them, text in options]
+    write_csv(own / "table.csv", rows)
+    built = build(own, tmp_path / "data")
+    assert [row["answer"] for row in all_rows(built)] == [*texts, "none", "CT"]
+    assert [row["choices"] for row in all_rows(built)][6:] == [["none", "one"], ["CT", "NA"]]
+    facts = json.loads((built.folder / "table.json").read_text())
+    assert facts["read as missing"] == {}
+    (said,) = facts["warnings"]
+    assert said.startswith("1 rows, the first of them row 9, have an option such as NA")
 
 
 def test_a_row_that_is_left_out_takes_no_question_id(own: Path, tmp_path: Path) -> None:

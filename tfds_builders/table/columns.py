@@ -22,6 +22,11 @@ LIKE_A_CASE = frozenset(
     "patient patientid patientno patientnumber subject subjectid study studyid studyuid studyinstanceuid accession "
     "accessionnumber case caseno casenumber mrn person personid".split()
 )
+# A missing value as pandas, R (`NA`) and spreadsheets write it. In these capitals alone: `none` and `Na` are answers.
+NO_OPTION = re.compile(
+    r"(?i:<na>|<null>)|#N/?A|#NV|#[\u00a1\u00bf]?[A-Z\u00c0-\u00de\u0410-\u042f][^\sa-z]{1,20}[!?]"  # #REF!, #DIV/0!
+)
+MISSING = re.compile(rf"(?i:null|[-+]?nan|n/a)|None|NA|NaT|{NO_OPTION.pattern}")
 MOST_COLUMNS = 1000  # each becomes a feature of the prepared data set
 SHOWN = 30  # names of columns in an error
 
@@ -78,7 +83,8 @@ class Columns:
         """
         columns = self.of.get("choices", [])
         if len(columns) > 1:
-            return _lettered([cell_text(row.get(column)) for column in columns])
+            options = [cell_text(row.get(column)) for column in columns]
+            return [] if all(map(is_missing, options)) else _lettered(options)
         return split_choices(row.get(columns[0])) if columns else []
 
     def _extra(self, columns: Sequence[str]) -> dict[str, str]:
@@ -157,15 +163,28 @@ def cell_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)
 
 
-def split_choices(value: Any) -> list[str]:
-    """The options in one cell.
+def is_missing(text: str) -> bool:
+    """Whether a cell's text stands for a missing value.
 
-    >>> split_choices('["CT", "MRI"]'), split_choices("CT | MRI"), split_choices(None)
-    (['CT', 'MRI'], ['CT', 'MRI'], [])
+    >>> [is_missing(text) for text in ("NA", "#REF!", "None", "NAN", "<NA>")]
+    [True, True, True, True, True]
+    >>> [is_missing(text) for text in ("none", "Na", "# 3", "")]
+    [False, False, False, False]
+    """
+    return bool(MISSING.fullmatch(text))
+
+
+def split_choices(value: Any) -> list[str]:
+    """The options in one cell. `NA` alone is a missing value; among others it is an option.
+
+    >>> split_choices('["CT", "MRI"]'), split_choices("CT | NA"), split_choices(None), split_choices("NA")
+    (['CT', 'MRI'], ['CT', 'NA'], [], [])
 
     Raises:
         ValueError: if the cell holds something else, only one option, or options whose letters are not clear.
     """
+    if isinstance(value, str) and is_missing(value.strip()):
+        return []
     if isinstance(value, str) and value.strip().startswith("["):
         try:
             value = json.loads(value)
@@ -192,8 +211,9 @@ def _lettered(options: Sequence[str]) -> list[str]:
     Raises:
         ValueError: if one before others is empty, so that letters would be ambiguous.
     """
+    options = ["" if NO_OPTION.fullmatch(option) else option for option in options]
     count = max((number for number, option in enumerate(options, 1) if option), default=0)
-    if "" in (found := list(options[:count])):
+    if "" in (found := options[:count]):
         raise ValueError(f"option {found.index('') + 1} of {count} is empty, so that the letters would be ambiguous")
     return found
 

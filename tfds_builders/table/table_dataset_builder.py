@@ -18,11 +18,12 @@ from tfds_builders.builder import OfficialFilesBuilder, Reading, Row
 from tfds_builders.official_files import OfficialFiles
 from tfds_builders.regular_files import read_regular
 from tfds_builders.rejects import Rejects, write_whole
-from tfds_builders.table.columns import LIKE_A_CASE, Columns
+from tfds_builders.table.columns import Columns
 from tfds_builders.table.splits import divide, groups
 from tfds_builders.table.table_files import Table, find_table, read_rows, under
 from tfds_builders.table.table_images import Convert, TableFiles
 from tfds_builders.table.table_rows import SOURCE, Hide, Images, MadeRow
+from tfds_builders.table.table_warnings import count_missing, table_warnings
 
 INSTRUCTIONS = """\
 Give a folder, or one archive, with images and one table (CSV, TSV, JSON Lines, JSON or Parquet) as manual_dir:
@@ -177,7 +178,7 @@ def _read(reading: Reading, table: Table, columns: Columns, config: TableConfig,
     several = _tell_images_apart(made)
     by_split = has_split and _number_by_split(made)
     for one in made:
-        one.fault = one.fault or reading.fault_of(one.row)
+        one.leave_out_for(reading.fault_of(one.row))
     _leave_out_repeated(made)
     said = "as the table says"
     if not has_split:
@@ -204,35 +205,14 @@ def _read(reading: Reading, table: Table, columns: Columns, config: TableConfig,
         "shared between splits": _shared(made),
         "derived": dict(derived),
         "question ids": "count within their split, which is in front of them" if by_split else "count over all rows",
-        "warnings": [*several, *_case_warnings(columns, made), *_lost_splits(made)],
+        "read as missing": count_missing(made),
+        "warnings": [*several, *table_warnings(columns, made)],
     }
     files: dict[str, str] = {}
     for one in made:
         if not one.fault:
             files.setdefault(one.row["image_id"], one.row["image"])
     return {"said": facts, "files": files}
-
-
-def _case_warnings(columns: Columns, made: list[MadeRow]) -> list[str]:
-    """Warnings that rows of one patient may not be recognised as such; they show no id."""
-    if "case_id" not in columns.of:
-        looks = [column for name, column in columns.extra.items() if name.replace("_", "") in LIKE_A_CASE]
-        return [
-            f"the column {column!r} seems to name a patient, and no column is case_id: rows of a patient may be in "
-            f"several splits, and no audit sees it. If so, give --config.data.columns=\"(('case_id','{column}'),)\"."
-            for column in looks[:1]
-        ]
-    spellings: dict[str, set[str]] = {}
-    for one in (one for one in made if not one.fault):
-        if case := columns.text(one.raw.cells, "case_id"):
-            plain = re.sub(r"\.0+$", "", case.casefold()).lstrip("0")
-            spellings.setdefault(plain, set()).add(case)
-    several = sum(len(found) > 1 for found in spellings.values())
-    return [
-        f"{several} ids in the column {columns.of['case_id'][0]!r} have several spellings, which differ in capitals, "
-        "leading zeros or a final .0: they count as several patients, whose rows may be in several splits. Spell each "
-        "alike."
-    ] * bool(several)
 
 
 def _tell_images_apart(made: list[MadeRow]) -> list[str]:
@@ -266,19 +246,6 @@ def _number_by_split(made: list[MadeRow]) -> bool:
     for one in made if several else ():
         one.row["question_id"] = f"{one.row['split']} {one.row['question_id']}".strip()
     return several
-
-
-def _lost_splits(made: list[MadeRow]) -> list[str]:
-    """Warnings about splits without a usable row, one sentence each."""
-    found: dict[str, list[str]] = {}
-    for one in made:
-        found.setdefault(one.row["split"] or "train", []).append(one.fault.split(": ")[0])
-    return [
-        f"no row of {split} can be used, so that there is no such split: {len(faults)} are left out, the first because "
-        f"{faults[0]}."
-        for split, faults in found.items()
-        if all(faults)
-    ]
 
 
 def _leave_out_repeated(made: list[MadeRow]) -> None:

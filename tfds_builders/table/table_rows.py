@@ -10,14 +10,13 @@ from tfds_builders.features import YES_NO, common_row, is_yes_no
 from tfds_builders.images import read_image
 from tfds_builders.rejects import Rejects, RowRejects
 from tfds_builders.right_choice import misplaced_letter, settle
-from tfds_builders.table.columns import Columns, cell_text, language_of, split_name
+from tfds_builders.table.columns import Columns, cell_text, is_missing, language_of, split_name
 from tfds_builders.table.image_paths import Found
 from tfds_builders.table.table_files import TableRow
 from tfds_builders.table.table_images import TableFiles
 
 SOURCE = "own data"
 IDS = ("case_id", "image_id", "question_id")
-MISSING = ("NULL", "null", "None", "NaN", "nan", "N/A", "n/a")
 
 
 class Hide:
@@ -75,6 +74,7 @@ class MadeRow:
 
     def __init__(self, raw: TableRow, columns: Columns, images: Images, rejects: Rejects, hide: Hide) -> None:
         self.raw, self.fault, self.identity, self.pixels = raw, raw.fault, "", ""
+        self.missing: dict[str, str] = {}  # {feature: the cell that was read as a missing value}
         note = rejects.row(raw.split or "train", f"row {raw.number}")
         self.row: Row = common_row("", question_id=f"row {raw.number}", source=SOURCE, split=raw.split)
         self.row |= {"derived": "", **dict.fromkeys(columns.extra, "")}
@@ -91,6 +91,13 @@ class MadeRow:
         named = [(name, self.row[name]) for name in ("case_id", "image_id") if self.row[name]]
         return [*named, ("pixels", self.pixels)]
 
+    def leave_out_for(self, fault: str) -> None:
+        """Leaves the row out for an empty text or an absent image; names the cell that was read as a missing value."""
+        if fault and not self.fault:
+            words = fault.split(": ")[0].split()
+            read = next((cell for feature, cell in self.missing.items() if feature in words), "")
+            self.fault = fault + f": {read} is a missing value" * bool(read)
+
     def _shown(self, columns: Columns, hide: Hide) -> dict[str, Any]:
         """The cells and the number of the row as rejects.jsonl may show them."""
         if hide.active and self.raw.fault:  # a cell may be in the column of another
@@ -104,9 +111,10 @@ class MadeRow:
         for feature in columns.of:
             if feature not in ("image", "choices", "answer_index", "split"):
                 text = columns.text(cells, feature)
+                if is_missing(text):
+                    self.missing[feature], text = text, ""
                 # Before anything is noted or can fail: rejects.jsonl names a row by its id.
-                text = hide(text) if feature in IDS and text not in MISSING else text
-                row[feature] = note.text(text, feature, missing=MISSING)
+                row[feature] = note.text(hide(text) if feature in IDS else text, feature)
         row["question_id"] = row["question_id"] or f"row {self.raw.number}"
         for feature, column in columns.extra.items():
             row[feature] = cell_text(cells.get(column))
@@ -141,10 +149,11 @@ class MadeRow:
         if fault := misplaced_letter(choices):
             raise ValueError(f"choices are in another order than their letters: {fault}")
         given = columns.text(self.raw.cells, "answer_index")
-        index, answer = _index(given, len(choices)) if given else None, row["answer"]
-        if (written := columns.text(self.raw.cells, "answer")) in choices:
+        index = _index(given, len(choices)) if given and not is_missing(given) else None
+        same, answer = [choice.casefold() for choice in choices], row["answer"]
+        if (written := columns.text(self.raw.cells, "answer")).casefold() in same:
             answer = written  # `None` means a missing answer, unless it is one of the options
-        same = [choice.casefold() for choice in choices]
+            self.missing.pop("answer", None)
         if index is None and answer.casefold() not in same and len(answer) == 1 and answer.isalpha():
             index, answer = _index(answer, len(choices)), ""
         right = settle(choices, index=index, answer=answer, note=note)

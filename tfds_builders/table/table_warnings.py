@@ -1,0 +1,71 @@
+"""Warnings about a table as a whole, which need a person's attention."""
+
+import collections
+import re
+from collections.abc import Sequence
+
+from tfds_builders.table.columns import LIKE_A_CASE, Columns, is_missing
+from tfds_builders.table.table_rows import MadeRow
+
+# Options that programs write for a missing value; an author may also mean `None` and `N/A`.
+LIKE_NO_OPTION = ("NA", "NaN", "nan", "NULL", "null", "NaT")
+
+
+def table_warnings(columns: Columns, made: Sequence[MadeRow]) -> list[str]:
+    """All warnings about a table whose rows have their splits, one sentence each; they show no id."""
+    return [*_case_warnings(columns, made), *_option_warnings(made), *_lost_splits(made)]
+
+
+def count_missing(made: Sequence[MadeRow]) -> dict[str, dict[str, int]]:
+    """{feature: {cell: rows}} of the cells that were read as missing values."""
+    found: dict[str, collections.Counter[str]] = {}
+    for one in made:
+        for feature, cell in one.missing.items():
+            found.setdefault(feature, collections.Counter())[cell] += 1
+    return {feature: dict(cells) for feature, cells in found.items()}
+
+
+def _case_warnings(columns: Columns, made: Sequence[MadeRow]) -> list[str]:
+    """Warnings that rows of one patient may not be recognised as such; they show no id."""
+    if "case_id" not in columns.of:
+        looks = [column for name, column in columns.extra.items() if name.replace("_", "") in LIKE_A_CASE]
+        return [
+            f"the column {column!r} seems to name a patient, and no column is case_id: rows of a patient may be in "
+            f"several splits, and no audit sees it. If so, give --config.data.columns=\"(('case_id','{column}'),)\"."
+            for column in looks[:1]
+        ]
+    spellings: dict[str, set[str]] = {}
+    for one in (one for one in made if not one.fault):
+        case = columns.text(one.raw.cells, "case_id")
+        if case and not is_missing(case):
+            plain = re.sub(r"\.0+$", "", case.casefold()).lstrip("0")
+            spellings.setdefault(plain, set()).add(case)
+    several = sum(len(found) > 1 for found in spellings.values())
+    return [
+        f"{several} ids in the column {columns.of['case_id'][0]!r} have several spellings, which differ in capitals, "
+        "leading zeros or a final .0: they count as several patients, whose rows may be in several splits. Spell each "
+        "alike."
+    ] * bool(several)
+
+
+def _option_warnings(made: Sequence[MadeRow]) -> list[str]:
+    """A warning of options that may be missing values."""
+    rows = [one for one in made if not one.fault and not {*LIKE_NO_OPTION}.isdisjoint(one.row["choices"])]
+    return [
+        f"{len(rows)} rows, the first of them row {rows[0].raw.number}, have an option such as NA or NaN, which "
+        "programs write for a missing value. It stays an option; empty the cell if there is none."
+        for _ in rows[:1]
+    ]
+
+
+def _lost_splits(made: Sequence[MadeRow]) -> list[str]:
+    """Warnings about splits without a usable row, one sentence each."""
+    found: dict[str, list[str]] = {}
+    for one in made:
+        found.setdefault(one.row["split"] or "train", []).append(one.fault.split(": ")[0])
+    return [
+        f"no row of {split} can be used, so that there is no such split: {len(faults)} are left out, the first because "
+        f"{faults[0]}."
+        for split, faults in found.items()
+        if all(faults)
+    ]
