@@ -126,6 +126,7 @@ class Checkpointer:
         self.wait()  # orbax would also wait, but an error that it raised would be reported for this step
         self._saving, self._under_way = step, True
         with self._telling():
+            _check_folder_can_be_made(self.folder)
             return self._manager.save(step, args=items, force=True)
 
     def latest_step(self) -> int | None:
@@ -268,6 +269,14 @@ def _wait_for_all(what: str) -> None:
     """Waits until every process of the run has arrived."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
+
+
+def _check_folder_can_be_made(folder: Path) -> None:
+    """Raises OSError if no folder of a step can be made: orbax's threads would wait for it for minutes."""
+    if jax.process_index() == 0:
+        tried = folder / ".tried"
+        tried.mkdir(exist_ok=True)
+        tried.rmdir()
 
 
 def _steps(folder: Path) -> list[Path]:

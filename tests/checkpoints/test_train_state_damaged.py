@@ -204,6 +204,23 @@ def test_the_step_that_failed_is_named_and_not_the_one_that_comes_after_it(
     checkpointer.close()
 
 
+def test_a_step_without_a_folder_is_reported_before_orbax_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its threads would keep the process alive for minutes after the error."""
+    save_steps(tmp_path, 1)
+
+    def refuse(path: Path, *args: Any, **kwargs: Any) -> None:
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    with open_folder(tmp_path) as checkpointer, monkeypatch.context() as patched:
+        patched.setattr(Path, "mkdir", refuse)
+        patched.setattr(checkpointer._manager, "save", lambda *args, **kwargs: pytest.fail("orbax was asked"))
+        with pytest.raises(CannotSave, match=r"^Step 2 could not be saved .*not permitted.* Step 1 is whole"):
+            checkpointer.save(2, make_state()._replace(step=jnp.asarray(2, jnp.int32)), DATA)
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
 def test_a_file_in_place_of_the_folder_is_reported_before_a_step_is_computed(tmp_path: Path) -> None:
     (tmp_path / "steps").write_text("")
     with pytest.raises(ValueError, match="steps is not a folder, and steps are kept there"):
