@@ -12,6 +12,7 @@ from pathlib import Path
 
 from radvqa_jax.command_line.script import run_script
 from radvqa_jax.evaluation.convert import FORMATS, convert, describe_file
+from radvqa_jax.shell import command
 
 
 def main() -> None:
@@ -28,7 +29,10 @@ def main() -> None:
     options = parser.parse_args()
     if wrong := [text for text in options.column if "=" not in text]:
         parser.error(f"--column needs OURS=THEIRS, such as reference=gold; got {wrong[0]!r}")
-    renamed = dict(text.split("=", 1) for text in options.column)
+    pairs = [text.split("=", 1) for text in options.column]
+    renamed = dict(pairs)
+    if len(renamed) < len(pairs):
+        parser.error(f"--column names a column of ours twice; got {' '.join(options.column)}")
     found = convert(
         options.file,
         options.out,
@@ -40,8 +44,8 @@ def main() -> None:
     )
     if found.bad:
         print(describe_file(options.file, found.bad))
-    print(f"{len(found.records)} answers are in {options.out}; score them: python -m radvqa_jax.main "
-          f"--config configs/score.py --workdir DIR --config.eval.predictions={options.out}")  # fmt: skip
+    score = command("--config", "configs/score.py", "--workdir", "DIR", f"--config.eval.predictions={options.out}")
+    print(f"{len(found.records)} answers are in {options.out}; score them: {score}")
 
 
 if __name__ == "__main__":

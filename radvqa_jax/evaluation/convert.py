@@ -4,8 +4,10 @@ Formats (evaluation/readers/, one file each): our own `radvqa` (jsonl), `csv`, p
 `medevalkit`, `vlmevalkit` and `lmms_eval`.
 """
 
+import contextlib
 import glob
 import json
+import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -65,15 +67,19 @@ def one_file(spec: str, field: str, *, needs: str) -> Path:
         needs: what the mode requires, for the error.
 
     Raises:
-        ValueError: if it names no file or several, or a table, which must be converted first.
+        ValueError: if it names no file or several, or a file in another format, which must be converted first.
     """
     path = Path(spec).expanduser()
-    if path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".xlsx"):
-        raise ValueError(
-            f"{field} names {path}, a table; this mode reads predictions as JSON Lines. Convert it first: python "
-            f"scripts/to_predictions.py {path} {path.with_suffix('.jsonl').name}"
-        )
     if path.is_file():
+        kind: Format = "radvqa"
+        with contextlib.suppress(ValueError):  # the reader says better what is wrong with the file
+            kind = detect(path)
+        if kind != "radvqa":
+            made = path.with_name(f"{path.stem}.predictions.jsonl").name
+            raise ValueError(
+                f"{field} names {path}, a file in the format {kind}; this mode reads predictions as JSON Lines. "
+                f"Convert it first: {shlex.join(['python', 'scripts/to_predictions.py', str(path), made])}"
+            )
         return path
     if "," in spec or glob.has_magic(spec):
         raise ValueError(f"{field}={spec!r} names several files; {needs}. mode=score takes several files at once.")

@@ -98,6 +98,8 @@ def test_the_script_converts_a_table(repo: Path, tmp_path: Path) -> None:
     run = [*script, str(tmp_path / "o.jsonl"), "--column", "reference=gold", "--run", "x"]
     done = subprocess.run(run, capture_output=True, text=True, check=False, cwd=repo)
     assert done.returncode == 0 and "1 answers are in" in done.stdout, done.stderr
+    done = subprocess.run([*run, "--column", "reference=q"], capture_output=True, text=True, check=False, cwd=repo)
+    assert done.returncode == 2 and "--column names a column of ours twice" in done.stderr
     done = subprocess.run([*script, str(tmp_path / "p.jsonl")], capture_output=True, text=True, check=False, cwd=repo)
     assert done.returncode == 1 and "unknown column 'gold'" in done.stderr and "Traceback" not in done.stderr
 

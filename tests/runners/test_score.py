@@ -243,10 +243,14 @@ def test_a_comparison_needs_one_run_a_file(micro_config: MakeConfig, tmp_path: P
     with pytest.raises(ValueError, match=r"two.jsonl holds no answers"):
         RUNNERS["compare"](micro_config({"mode": "compare"} | paths), tmp_path)
     (tmp_path / "two.csv").write_text("question_id,reference,prediction\n")
-    with pytest.raises(ValueError, match=r"compare_with names .*two.csv, a table; .*to_predictions.py .* two.jsonl"):
-        RUNNERS["compare"](
-            micro_config({"mode": "compare"} | paths | {"eval.compare_with": str(tmp_path / "two.csv")}), tmp_path
-        )
+    (tmp_path / "two.json").write_text('[{"messages": [], "golden_answer": "yes", "response": "yes"}]')
+    for name in ("two.csv", "two.json"):
+        with pytest.raises(
+            ValueError, match=rf"names .*{name}, a file in .*to_predictions.py .* two\.predictions.jsonl"
+        ):
+            RUNNERS["compare"](
+                micro_config({"mode": "compare"} | paths | {"eval.compare_with": str(tmp_path / name)}), tmp_path
+            )
     again = f"{tmp_path}/../{tmp_path.name}/one.jsonl"
     with pytest.raises(ValueError, match=r"name the same file, .*one.jsonl: .*Name the predictions of another system"):
         RUNNERS["compare"](micro_config({"mode": "compare"} | paths | {"eval.compare_with": again}), tmp_path)
