@@ -142,6 +142,15 @@ def test_a_wrong_type_is_refused(path: str, value: Any, message: str) -> None:
             {"stages.stage2.optim.group_learning_rates": (("head", 0.0),)},
             r"group_learning_rates\[0\]\[1\]=0\.0 must be above 0",
         ),
+        (
+            {"stages.stage1.optim.group_learning_rates": (("head", 1e-3), ("head", 1e-4))},
+            r"stages\.stage1\.optim\.group_learning_rates names 'head' twice",
+        ),
+        ({"scaling.columns": (("loss", "a"), ("loss", "b"))}, r"scaling\.columns names 'loss' twice"),
+        (
+            {"synthesis.writing.writers": (("case", 1.0), ("case", 0.5))},
+            r"synthesis\.writing\.writers names 'case' twice",
+        ),
         ({"stages.stage2.optim.clip_norm": -1.0}, r"stages\.stage2\.optim\.clip_norm=-1\.0 must be at least 0"),
         ({"stages.stage2.optim.weight_decay": -0.1}, r"stages\.stage2\.optim\.weight_decay=-0\.1 must be at least 0"),
         ({"stages.stage1.batch_size": 0}, r"stages\.stage1\.batch_size=0 must be at least 1"),

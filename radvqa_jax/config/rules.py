@@ -6,7 +6,7 @@ from operator import attrgetter
 from radvqa_jax.config import SUSPECT_BITS, AuditConfig, CellConfig, Config, DecodeConfig, Mode
 from radvqa_jax.config.bounds import check_bounds
 from radvqa_jax.config.history import check_history
-from radvqa_jax.config.stage_rules import check_read_source, check_source, check_stages, require
+from radvqa_jax.config.stage_rules import check_read_source, check_source, check_stages, require, require_once
 from radvqa_jax.prompts import check_template, has_words
 from radvqa_jax.trees import compile_pattern, nearest
 
@@ -199,6 +199,8 @@ def _check_decode(decode: DecodeConfig) -> None:
 def _check_writing(config: Config) -> None:
     writing = config.synthesis.writing
     kinds = ("open", "closed", "multiple_choice")
+    require_once(writing.writers, "synthesis.writing.writers")
+    require_once(writing.kinds, "synthesis.writing.kinds")
     for kind, share in writing.kinds:
         require(
             kind in kinds and share >= 0,
@@ -243,6 +245,7 @@ def check(config: Config) -> None:
     if config.mode == "ablations":
         _check_cells(config)
     check_history(config)
+    require_once(config.scaling.columns, "scaling.columns")
     require(
         config.mode != "fit_scaling" or bool(config.scaling.table or config.scaling.runs),
         "mode=fit_scaling needs losses: give --config.scaling.table=FILE.csv, or the folders of trained stages: "

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from collections.abc import Iterable
 
 from radvqa_jax.config import Config, SourceConfig, StageConfig
 from radvqa_jax.trees import FREEZE, TRAIN, compile_pattern, nearest
@@ -11,6 +12,13 @@ def require(holds: bool, message: str) -> None:
     """Raises ValueError with the message unless the condition holds."""
     if not holds:
         raise ValueError(message)
+
+
+def require_once(pairs: Iterable[tuple[str, object]], field: str) -> None:
+    """Raises ValueError if two pairs of a field have one name: only the last would count."""
+    names = [name for name, _ in pairs]
+    twice = next((name for name in names if names.count(name) > 1), "")
+    require(not twice, f"{field} names {twice!r} twice. Give each name once.")
 
 
 def _check_stage(name: str, stage: StageConfig) -> None:
@@ -94,6 +102,7 @@ def _check_patterns(name: str, stage: StageConfig) -> None:
     _check_rules(f"{name}.train", stage.train, (FREEZE, TRAIN))
     _check_rules(f"{name}.lora.targets", stage.lora.targets, ("lora", "none"))
     groups = sorted({label.removeprefix(TRAIN) for _, label in stage.train if label != FREEZE})
+    require_once(stage.optim.group_learning_rates, f"{name}.optim.group_learning_rates")
     for group, _ in stage.optim.group_learning_rates:
         require(
             group in groups,

@@ -35,7 +35,7 @@ class OptimConfig:
 
     learning_rate: Above0 = 1e-5  # the peak learning rate, after warm-up
     group_learning_rates: tuple[tuple[str, Above0], ...] = ()  # (group, rate) instead of learning_rate
-    schedule: Literal["constant", "cosine", "linear"] = "constant"  # cosine and linear decay to 0 at the last step
+    schedule: Literal["constant", "cosine", "linear"] = "constant"  # cosine and linear decay to 0 after the last step
     warmup_steps: Count = 0  # steps of linear warm-up from 0
     weight_decay: NotNegative = 0.0  # weight decay, decoupled from the gradient (AdamW)
     b1: Below1 = 0.9  # Adam: decay rate of the running mean of gradients
