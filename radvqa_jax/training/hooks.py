@@ -7,12 +7,12 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from radvqa_jax import typed_json
 from radvqa_jax.files import append_jsonl, write_jsonl
 from radvqa_jax.progress import EVERY, Eta
+from radvqa_jax.training.event_file import EventFile
 from radvqa_jax.training.wandb_run import WandbRun
 
 LOSSES = "losses.jsonl"
@@ -39,30 +39,44 @@ class Scalars:
         """
         self._also = also
         self.path = folder / LOSSES
-        self._writer: SummaryWriter | None = None
+        self._events: EventFile | None = None
         if not write:
             return
         kept = [row for row in read_losses(folder) if row["step"] <= start_step]
         write_jsonl(self.path, kept, private=False)
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step + 1, flush_secs=1)
+        self._events = EventFile(folder / "tensorboard", purge_step=start_step + 1)
+
+    def __enter__(self) -> "Scalars":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except OSError:
+            if kind is None:
+                raise
+            # Otherwise one error is enough: the one that ended the run.
 
     def __call__(self, step: int, scalars: dict[str, float]) -> None:
         """Writes the scalars of one step."""
-        if self._writer is None:
+        if self._events is None:
             return
         append_jsonl(self.path, [{"step": step} | scalars], private=False)
         tagged = {_tag(name): value for name, value in scalars.items()}
-        for tag, value in tagged.items():
-            self._writer.add_scalar(tag, value, step)
+        self._events(step, tagged)
         if self._also is not None:
             self._also(step, tagged)
 
     def close(self) -> None:
         """Flushes and closes the event file, and ends `also`."""
-        if self._writer is not None:
-            self._writer.close()
-        if self._also is not None:
-            self._also.close()
+        try:
+            if self._events is not None:
+                self._events.close()
+        finally:
+            if self._also is not None:
+                self._also.close()
 
 
 def _tag(name: str) -> str:

@@ -1,5 +1,6 @@
 """The training loop: draws batches, steps, logs, saves, and stops on NaN or on a signal with nothing lost."""
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -131,9 +132,8 @@ def train(
             return _whole(plan, state)
         first = runtime.is_first()
         run = WandbRun(plan.wandb, folder, stage=plan.name) if first and plan.wandb.project else None
-        scalars = Scalars(folder, start_step=start, write=first, also=run)
         progress = Progress(plan.name, start_step=start, total_steps=plan.total_steps, show=first)
-        try:
+        with contextlib.closing(progress), Scalars(folder, start_step=start, write=first, also=run) as scalars:
             state = _steps(
                 plan,
                 state,
@@ -145,9 +145,6 @@ def train(
                 scalars=scalars,
                 progress=progress,
             )
-        finally:
-            progress.close()
-            scalars.close()
     return _whole(plan, state)
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event
@@ -54,6 +55,29 @@ def test_events_are_on_the_disk_before_a_kill(tmp_path: Path) -> None:
         time.sleep(0.1)
     assert found == [1]  # before it is closed
     scalars.close()
+
+
+def full_disk(path: str) -> IO[bytes]:
+    return Path("/dev/full").open("wb")
+
+
+@pytest.mark.parametrize("rows", [0, 30])
+def test_a_full_disk_ends_training_and_names_the_file(
+    rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tensorboardX's own writer would die in its thread, and the run would wait for it for ever."""
+    monkeypatch.setattr("tensorboardX.record_writer.open_file", full_disk)
+    with pytest.raises(OSError, match="No space left on device") as error, Scalars(tmp_path, start_step=0) as scalars:
+        for step in range(1, rows + 1):
+            scalars(step, {"loss": 1.0, "grad_norm": 0.5})
+    assert str(error.value.filename).startswith(str(tmp_path / "tensorboard" / "events"))
+    assert len(read_losses(tmp_path)) == min(rows, 1)
+
+
+def test_an_error_of_training_is_not_hidden_by_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tensorboardX.record_writer.open_file", full_disk)
+    with pytest.raises(FloatingPointError, match="the loss"), Scalars(tmp_path, start_step=0):
+        raise FloatingPointError("the loss is nan")
 
 
 def test_a_restart_drops_the_rows_that_it_computes_again(tmp_path: Path) -> None:
