@@ -221,6 +221,15 @@ def test_a_wrong_type_is_refused(path: str, value: Any, message: str) -> None:
             {"stages.stage1.lora.targets": ((".*", "lorra"),)},
             r"stages\.stage1\.lora\.targets\[0\]: the label 'lorra' must be 'lora'",
         ),
+        ({"stages.stage1.lora.alpha": 2e6}, r"stages\.stage1\.lora\.alpha=2000000\.0 must be at most 1000000\.0"),
+        (
+            {"stages.stage1.lora.targets": (("x" * 1001, "lora"), (".*", "none"))},
+            r"stages\.stage1\.lora\.targets\[0\] has 1001 characters; a pattern may have 1000\. Divide",
+        ),
+        (
+            {"stages.stage1.lora.targets": ((".*", "lora"),) * 1001},
+            r"stages\.stage1\.lora\.targets has 1001 patterns; it may have 1000",
+        ),
         (
             {"stages.stage2.optim.group_learning_rates": (("hed", 1.0),)},
             r"stages\.stage2\.optim\.group_learning_rates names the group 'hed'; stages\.stage2\.train has \['head'\]",

@@ -22,6 +22,11 @@ from tests.config_case import put, valid
             r"leaves out \('stage1',\), but stages\.stage2\.init_from=x",
         ),
         (
+            (cell("a", stage="stage1", stage_steps=3),),
+            {"stages.stage2.init_from": "x"},
+            r"\(a\) changes stage1, but stages\.stage2\.init_from=x fixes the start of stage2",
+        ),
+        (
             (cell("a", adapter="x", train_prompt="{question}"),),
             {},
             "names a trained adapter and also changes the training",

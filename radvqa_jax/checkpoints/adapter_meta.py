@@ -16,16 +16,14 @@ from pydantic import Field
 
 from radvqa_jax import files, typed_json
 from radvqa_jax.config import History, LoraConfig
-from radvqa_jax.config.bounds import MOST_PIXELS, MOST_TEXT
+from radvqa_jax.config.bounds import MOST_PATTERN, MOST_PATTERNS, MOST_PIXELS, MOST_TEXT, Alpha, Below1
 
 FORMAT = 2
 REMEDY = "Give the adapter.npz that a stage wrote, with its adapter.json in the same folder, or train the stage again."
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Size = Annotated[int, Field(ge=1, le=2**31)]
-Pattern = Annotated[str, Field(max_length=1000)]
-Alpha = Annotated[float, Field(gt=0, le=1e6)]
-Dropout = Annotated[float, Field(ge=0, lt=1)]
+Pattern = Annotated[str, Field(max_length=MOST_PATTERN)]
 
 
 class BaseUse(NamedTuple):
@@ -57,9 +55,9 @@ class AdapterMeta(NamedTuple):
 class _Lora(NamedTuple):
     rank: Annotated[int, Field(ge=0, le=2**16)]
     alpha: Alpha
-    dropout: Dropout
+    dropout: Below1
     rslora: bool
-    targets: Annotated[list[tuple[Pattern, Literal["lora", "none"]]], Field(max_length=1000)]
+    targets: Annotated[list[tuple[Pattern, Literal["lora", "none"]]], Field(max_length=MOST_PATTERNS)]
 
 
 class _Description(NamedTuple):

@@ -8,7 +8,8 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field
 
 from radvqa_jax import typed_json
-from radvqa_jax.checkpoints.adapter_meta import Alpha, Dropout, Pattern
+from radvqa_jax.checkpoints.adapter_meta import Pattern
+from radvqa_jax.config.bounds import Alpha, Below1
 
 _LAYER = re.compile(r"\.layers\.(\d+)\.")
 
@@ -53,7 +54,7 @@ class PeftScale(NamedTuple):
 
     r: Rank
     lora_alpha: Alpha = 8
-    lora_dropout: Dropout = 0.0
+    lora_dropout: Below1 = 0.0
     use_rslora: bool = False
     rank_pattern: Annotated[dict[Pattern, Rank], Field(max_length=1000)] = {}  # noqa: RUF012 never mutated
     alpha_pattern: Annotated[dict[Pattern, Alpha], Field(max_length=1000)] = {}  # noqa: RUF012 never mutated

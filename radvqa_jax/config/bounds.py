@@ -14,6 +14,7 @@ LARGEST, LARGEST_FLOAT = 2**31 - 1, 1e30  # the largest int32; float32 products 
 MOST_ROWS, MOST_RESAMPLES, MOST_EPOCHS = 2**16, 10**6, 1e6
 MOST_PIXELS = 1260  # per side: 8,100 patches of 14 x 14 pixels
 MOST_TEXT = 8192  # tokens: Gemma's context length
+MOST_PATTERN, MOST_PATTERNS = 1000, 1000  # characters of a pattern in lora.targets, and patterns
 CAPS = frozenset((LARGEST, LARGEST_FLOAT, MOST_ROWS, MOST_PIXELS, MOST_RESAMPLES, MOST_EPOCHS))
 Count = Annotated[int, Interval(ge=0, le=LARGEST)]
 Positive = Annotated[int, Interval(ge=1, le=LARGEST)]
@@ -30,6 +31,7 @@ Probability = Annotated[float, Interval(gt=0, le=1)]
 Weight = Annotated[float, Interval(gt=0, le=1e9)]  # a larger one leaves the other sources no rows
 Factor = Annotated[float, Interval(ge=0, le=1e9)]
 Rank = Annotated[int, Interval(ge=0, le=4096)]  # no weight of the largest model has more rows
+Alpha = Annotated[float, Interval(gt=0, le=1e6)]
 Angle = Annotated[float, Interval(ge=0, le=180)]
 Seed = Annotated[int, Interval(ge=0, lt=2**32)]
 

@@ -119,6 +119,7 @@ def _check_cell(path: str, cell: CellConfig, config: Config) -> None:
         f"{path}: stage={cell.stage!r} is not a stage that runs.{nearest(cell.stage, running)} These run: {running}.",
     )
     trained = [name for name in running if name not in cell.without]
+    changed, changes_stage = cell.stage or running[-1], bool(cell.stage_sources or cell.stage_steps)
     for name in trained:
         start = config.stages[name].init_from
         require(
@@ -126,13 +127,17 @@ def _check_cell(path: str, cell: CellConfig, config: Config) -> None:
             f"{path} leaves out {cell.without}, but stages.{name}.init_from={start} fixes the start of {name}. Leave "
             "init_from empty, so that the grid trains every stage.",
         )
-    changes_training = bool(cell.without or cell.stage_sources or cell.stage_steps or cell.train_prompt)
+        require(
+            not (start and changes_stage and changed in running[: running.index(name)]),
+            f"{path} changes {changed}, but stages.{name}.init_from={start} fixes the start of {name}, so that the "
+            f"change has no effect. Leave init_from empty, or change {name}.",
+        )
+    changes_training = bool(cell.without or changes_stage or cell.train_prompt)
     require(
         not (cell.adapter and changes_training),
         f"{path} names a trained adapter and also changes the training. Give either the adapter or the changes.",
     )
     for field in ("stage", "stage_sources", "stage_steps"):
-        changed = cell.stage or running[-1]
         require(
             not getattr(cell, field) or changed in trained,
             f"{path} has {field}, but does not train {changed}. Leave {field} out, or train the stage.",
@@ -143,7 +148,7 @@ def _check_cell(path: str, cell: CellConfig, config: Config) -> None:
             f"{path} has {field}, but trains no stage. Leave it out.",
         )
     require(
-        not cell.stage or bool(cell.stage_sources or cell.stage_steps),
+        not cell.stage or changes_stage,
         f"{path} has stage={cell.stage!r}, but neither stage_sources nor stage_steps, which it is about. Leave it out.",
     )
     require(

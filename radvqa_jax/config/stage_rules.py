@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 
 from radvqa_jax.config import Config, SourceConfig, StageConfig
+from radvqa_jax.config.bounds import MOST_PATTERN, MOST_PATTERNS
 from radvqa_jax.trees import FREEZE, TRAIN, compile_pattern, nearest
 
 
@@ -101,6 +102,17 @@ def _check_rules(path: str, rules: tuple[tuple[str, str], ...], labels: tuple[st
 def _check_patterns(name: str, stage: StageConfig) -> None:
     _check_rules(f"{name}.train", stage.train, (FREEZE, TRAIN))
     _check_rules(f"{name}.lora.targets", stage.lora.targets, ("lora", "none"))
+    # adapter.json keeps them.
+    require(
+        len(stage.lora.targets) <= MOST_PATTERNS,
+        f"{name}.lora.targets has {len(stage.lora.targets)} patterns; it may have {MOST_PATTERNS}.",
+    )
+    for index, (pattern, _) in enumerate(stage.lora.targets):
+        require(
+            len(pattern) <= MOST_PATTERN,
+            f"{name}.lora.targets[{index}] has {len(pattern)} characters; a pattern may have {MOST_PATTERN}. Divide it "
+            "into several.",
+        )
     groups = sorted({label.removeprefix(TRAIN) for _, label in stage.train if label != FREEZE})
     require_once(stage.optim.group_learning_rates, f"{name}.optim.group_learning_rates")
     for group, _ in stage.optim.group_learning_rates:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from radvqa_jax.config.bounds import Above0, Below1, Count, Epochs, NotNegative, Positive, Rank, Rows
+from radvqa_jax.config.bounds import Above0, Alpha, Below1, Count, Epochs, NotNegative, Positive, Rank, Rows
 from radvqa_jax.config.data import SourceConfig
 
 # Patterns for linear weights, by their part of the model. Recipes build their rules for adapters from these.
@@ -22,7 +22,7 @@ class LoraConfig:
     """Adapters. rank=0 means none."""
 
     rank: Rank = 0  # rank of the adapters; 0 = no adapters
-    alpha: Above0 = 32.0  # adapters are scaled by alpha / rank
+    alpha: Alpha = 32.0  # adapters are scaled by alpha / rank
     dropout: Below1 = 0.0  # dropout on the adapter's input
     rslora: bool = False  # scale alpha / sqrt(rank) instead of alpha / rank (Kalajdzievski 2023)
     # Ordered (pattern, "lora" or "none") over full names of linear weights; the first match wins.

@@ -1,7 +1,6 @@
 """transformers' `config.json` of a PaliGemma: read as sizes of this project's model, and written for one.
 
-Pure: dictionaries in and out. What this project's model does not have (another activation, another rotary base, untied
-embeddings) is refused by name rather than ignored.
+Pure: dictionaries in and out. What this project's model does not have is refused by name (hf_architecture.py).
 """
 
 import dataclasses
@@ -11,6 +10,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field
 
 from radvqa_jax import typed_json
+from radvqa_jax.models.hf_architecture import refuse_other_models, section
 from radvqa_jax.models.variants import VARIANTS, GemmaConfig, SiglipConfig, Variant
 
 ROW_MULTIPLE = 64  # the Hub's files pad the vocabulary to a multiple of it, after a row for `<image>`
@@ -51,7 +51,6 @@ _TEXT_DEFAULTS = {
         "final_logit_softcapping": 30.0,
     },
 }
-_GELU = ("gelu_pytorch_tanh", "gelu_fast", "gelu")  # `gelu` in an old Gemma config means the tanh form, too
 
 
 Size = Annotated[int, Field(ge=1, le=2**24)]
@@ -84,14 +83,6 @@ class _TextSizes(NamedTuple):
     final_logit_softcapping: Cap = None
 
 
-def _section(config: Mapping[str, Any], name: str, what: str) -> dict[str, Any]:
-    """An object of config.json, empty if it is absent or null."""
-    found = config.get(name) or {}
-    if not isinstance(found, dict):
-        raise ValueError(f"{what}: {name} must be a JSON object; got {str(found)[:80]!r}.")
-    return found
-
-
 def variant_of(config: Mapping[str, Any], *, what: str) -> Variant:
     """The model that a config.json describes: a released one if it is one, with its own vocabulary.
 
@@ -107,7 +98,7 @@ def variant_of(config: Mapping[str, Any], *, what: str) -> Variant:
             f"{what} has model_type={config.get('model_type')!r}, and this project has 'paligemma' (1 and 2). Give a "
             "PaliGemma folder."
         )
-    text, vision = (_section(config, name, what) for name in ("text_config", "vision_config"))
+    text, vision = (section(config, name, what) for name in ("text_config", "vision_config"))
     kind = text.get("model_type", "gemma")
     if not isinstance(kind, str) or kind not in _TEXT_DEFAULTS:
         raise ValueError(f"{what}: text_config.model_type={kind!r} must be 'gemma' or 'gemma2'.")
@@ -115,7 +106,7 @@ def variant_of(config: Mapping[str, Any], *, what: str) -> Variant:
     for name, values, sizes in (("text_config", text, _TextSizes), ("vision_config", vision, _VisionSizes)):
         used = {key: values[key] for key in sizes._fields if key in values}
         typed_json.check(used, sizes, where=f"{what}, {name}")
-    _refuse_other_models(config, text, vision, what=what)
+    refuse_other_models(config, text, vision, what=what)
     img = SiglipConfig(
         width=vision["hidden_size"],
         depth=vision["num_hidden_layers"],
@@ -262,32 +253,6 @@ def _own_rows(config: Mapping[str, Any], rows: int) -> int:
     """The number of rows of the vocabulary without `<image>` and padding, if config.json distinguishes them."""
     told = config.get("vocab_size", config.get("_vocab_size"))
     return told if isinstance(told, int) and 0 <= rows - told <= ROW_MULTIPLE else rows
-
-
-def _refuse_other_models(
-    config: Mapping[str, Any], text: Mapping[str, Any], vision: Mapping[str, Any], *, what: str
-) -> None:
-    rope = _section({"rope": text.get("rope_parameters") or text.get("rope_scaling")}, "rope", f"{what}, text_config")
-    activation = text.get("hidden_activation") or text.get("hidden_act") or _GELU[0]
-    checks: list[tuple[str, Any, tuple[Any, ...]]] = [
-        ("text_config.hidden_activation", activation, _GELU),
-        ("text_config.rms_norm_eps", text.get("rms_norm_eps", 1e-6), (1e-6,)),
-        ("text_config.rope_theta", text.get("rope_theta", rope.get("rope_theta", 10_000.0)), (10_000.0,)),
-        ("text_config.rope_type", rope.get("rope_type", rope.get("type", "default")), ("default",)),
-        ("text_config.attention_bias", text.get("attention_bias", False), (False,)),
-        ("tie_word_embeddings", config.get("tie_word_embeddings", True), (True, None)),
-        ("text_config.tie_word_embeddings", text.get("tie_word_embeddings", True), (True, None)),
-        ("vision_config.hidden_act", vision["hidden_act"], _GELU),
-        ("vision_config.layer_norm_eps", vision["layer_norm_eps"], (1e-6,)),
-        ("vision_config.num_channels", vision["num_channels"], (3,)),
-        ("quantization_config", config.get("quantization_config"), (None,)),
-    ]
-    for name, value, known in checks:
-        if value not in known:
-            raise ValueError(
-                f"{what}: {name}={value!r} is not what this project's PaliGemma computes ({known[0]!r}). Give a "
-                "checkpoint of the released architecture."
-            )
 
 
 def _refuse_unknown_to_transformers(llm: GemmaConfig) -> None:

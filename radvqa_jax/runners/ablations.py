@@ -83,7 +83,7 @@ class _Trainer:
             decides += [taught] if taught != "none" else []
             chain = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
             folder = self._store / chain
-            stage = dataclasses.replace(stage, init_from=place or stage.init_from)
+            stage = dataclasses.replace(stage, init_from=stage.init_from or place)
             place = str(folder / name)
             seed = cell.seed if cell.seed >= 0 else config.seed
             one = dataclasses.replace(config, seed=seed, run_stages=(name,), data=data).with_stages({name: stage})

@@ -14,10 +14,11 @@ from radvqa_jax.loaded_base import LoadedBase
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.runners.validation import Validation
 from radvqa_jax.scaling.table import FLOAT32, Measurement
-from radvqa_jax.training.base_leaves import base_shapes
 from radvqa_jax.training.hooks import LOSSES, read_losses
 from radvqa_jax.training.loop import CHECKPOINTS
-from radvqa_jax.training.stage_plan import abstract_stage
+from radvqa_jax.training.optimizer import label_leaves
+from radvqa_jax.training.stage import Trained
+from radvqa_jax.trees import is_trained
 
 BUDGET = "budget.json"
 HELD_OUT = "held_out.json"
@@ -103,15 +104,19 @@ def _identity(validation: Validation) -> str:
     return f"{validation.rows.name}, {len(validation.rows)} rows, sha256 {digest.hexdigest()[:16]}"
 
 
-def write_budget(loaded: LoadedBase, name: str, loader: TrainLoader, validation: Validation, folder: Path) -> None:
-    """Writes budget.json of a trained stage to the folder of its losses."""
+def write_budget(
+    loaded: LoadedBase, name: str, loader: TrainLoader, validation: Validation, folder: Path, *, trained: Trained
+) -> None:
+    """Writes budget.json of a stage, with its result, to the folder of its losses."""
     config = loaded.config
     stage = config.stages[name]
-    trained = abstract_stage(name, config, base_shapes(config, (name,))).trainable
+    # The result, and not the configuration, has the adapters of an earlier stage that this one trained further.
+    labels = label_leaves(loaded.base.params | trained.leaves, stage, what=f"stages.{name}.train")
+    own = [leaf for leaf_name, leaf in trained.leaves.items() if is_trained(labels[leaf_name])]
     steps = [row["step"] for row in read_losses(folder) if "eval/loss_per_token" in row]
     counted = zip(steps, loader.text_tokens(steps), strict=True)
     budget = Budget(
-        trained_parameters=sum(math.prod(leaf.shape) for leaf in trained.values()),
+        trained_parameters=sum(math.prod(leaf.shape) for leaf in own),
         rows_per_step=stage.batch_size * stage.accumulate,
         image_tokens=get_variant(config.model.variant).at(config.model.resolution).num_patches,
         rows_per_epoch=loader.rows_per_epoch,

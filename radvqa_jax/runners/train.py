@@ -208,7 +208,7 @@ def train_stages(
             if runtime.is_first():
                 write_json(folder / "data.json", [entry | s for entry, s in zip(loader.report, shares, strict=True)])
                 if name in held_out:
-                    write_budget(loaded, name, loader, held_out[name], folder)
+                    write_budget(loaded, name, loader, held_out[name], folder, trained=trained)
             if len(shares) > 1:
                 print(format_shares(name, loader.report, shares), flush=True)
             after(name, trained)

@@ -1,6 +1,6 @@
 """The leaves of the base that stages load: which of them train, and the dtype and form in which each is kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ from radvqa_jax import trees
 from radvqa_jax.backbones import abstract_params, configured_backbone
 from radvqa_jax.config import Config
 from radvqa_jax.models import lora as lora_lib
-from radvqa_jax.models.quantize import quantize
+from radvqa_jax.models.quantize import is_quantized, quantize
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.training.optimizer import label_leaves
 from radvqa_jax.trees import Flat
@@ -45,28 +45,39 @@ def loaded_shapes(config: Config, stages: tuple[str, ...]) -> Flat:
     }
 
 
-def quantized_names(config: Config, stages: tuple[str, ...], loaded: Flat) -> list[str]:
-    """The linear weights of both towers that no stage trains, if the configuration asks for quantisation.
+def _quantized_names(config: Config, leaves: Iterable[str]) -> set[str]:
+    """The linear weights of both towers, if the configuration asks for quantisation.
 
     The projector between the towers is not quantised: it is small, and stage 1 trains it.
     """
     if config.model.quantize == "none":
-        return []
-    trained, backbone = trained_names(config, stages, loaded), configured_backbone(config.model)
-    linear = [n for n in loaded if lora_lib.equation_of(n, backbone.equations) and not backbone.is_projector(n)]
-    return [name for name in linear if name not in trained]
+        return set()
+    backbone = configured_backbone(config.model)
+    return {n for n in leaves if lora_lib.equation_of(n, backbone.equations) and not backbone.is_projector(n)}
+
+
+def _quantize(config: Config, name: str, leaf: Any) -> Any:
+    equation = lora_lib.equation_of(name, configured_backbone(config.model).equations)
+    return quantize(leaf, config.model.quantize, equation=equation or "")
 
 
 def keep_leaf(config: Config, stages: tuple[str, ...], loaded: Flat) -> Callable[[str, Any], Any]:
-    """The function from (name, leaf as it was loaded) to the leaf that stays in memory."""
-    names, equations = set(quantized_names(config, stages, loaded)), configured_backbone(config.model).equations
+    """The function from (name, leaf as it was loaded) to the leaf that stays in memory.
 
-    def keep(name: str, leaf: Any) -> Any:
-        if name not in names:
-            return leaf
-        return quantize(leaf, config.model.quantize, equation=lora_lib.equation_of(name, equations) or "")
+    Leaves that a stage trains stay as they are. The models in which they are frozen take them from `quantize_frozen`.
+    """
+    names = _quantized_names(config, loaded) - trained_names(config, stages, loaded)
+    return lambda name, leaf: _quantize(config, name, leaf) if name in names else leaf
 
-    return keep
+
+def quantize_frozen(config: Config, params: Flat, *, trains: Collection[str] = ()) -> Flat:
+    """The base of a model that trains some of its leaves: every other one that can be quantised is.
+
+    It is the same for a stage alone and in a run whose other stages train more leaves, which `params` has in float32.
+    """
+    names = {n for n in _quantized_names(config, params) if not is_quantized(params[n])} - set(trains)
+    dtype = jnp.dtype(config.model.param_dtype)  # in which a leaf that no stage trains is loaded
+    return params | {name: _quantize(config, name, params[name].astype(dtype)) for name in sorted(names)}
 
 
 def base_shapes(config: Config, stages: tuple[str, ...]) -> Flat:

@@ -5,7 +5,7 @@ import json
 import logging
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ from radvqa_jax.config import Config, LoraConfig, SourceConfig, StageConfig
 from radvqa_jax.models import lora as lora_lib
 from radvqa_jax.models.lora import Equations
 from radvqa_jax.models.vision_language import VisionLanguageModel
-from radvqa_jax.training.base_leaves import adapter_shapes
+from radvqa_jax.training.base_leaves import adapter_shapes, quantize_frozen
 from radvqa_jax.training.base_use import check_use, make_use
 from radvqa_jax.training.loop import CHECKPOINTS, WAY, BatchStream, Plan, Speed, train
 from radvqa_jax.training.optimizer import label_leaves
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 class Base(NamedTuple):
     """The base checkpoint in memory, and its identity."""
 
-    params: Flat
+    params: Flat  # leaves that a stage of the run trains are in float32, also where other stages freeze them
     name: str
     sha256: str
     tokenizer_sha256: str = "0" * 64  # of its tokenizer
@@ -117,14 +117,19 @@ def check_fits(config: Config, params: Flat, leaves: Flat, lora: LoraConfig) -> 
     return adapters
 
 
-def assemble(config: Config, base: Base, trained: Trained) -> tuple[VisionLanguageModel, Flat]:
+def assemble(
+    config: Config, base: Base, trained: Trained, *, trains: Collection[str] = ()
+) -> tuple[VisionLanguageModel, Flat]:
     """(model, flat tree of all its leaves) of the base with the trained leaves.
+
+    With `model.quantize`, the linear weights are quantised but for the trained leaves and those that it `trains`.
 
     Raises:
         ValueError: if a trained leaf does not belong to this model, or an adapter is missing.
     """
     adapters = check_fits(config, base.params, trained.leaves, trained.lora)
-    return make_model(config.model, adapters), base.params | trained.leaves
+    params = quantize_frozen(config, base.params, trains=[*trained.leaves, *trains])
+    return make_model(config.model, adapters), params | trained.leaves
 
 
 def _start(stage: StageConfig, start: Trained, base: Base, key: jax.Array, equations: Equations) -> Trained:
@@ -275,8 +280,9 @@ def run_stage(
     init_key, train_key = jax.random.split(key)
     equations = configured_backbone(config.model).equations
     begin = _start(stage, start, base, init_key, equations)
-    model, leaves = assemble(config, base, begin)
-    labels = label_leaves(leaves, stage, what=f"stages.{name}.train")
+    labels = label_leaves(base.params | begin.leaves, stage, what=f"stages.{name}.train")
+    trains = [leaf for leaf, label in labels.items() if trees.is_trained(label)]
+    model, leaves = assemble(config, base, begin, trains=trains)
     print(lora_lib.table(model.lora, base.params, equations))
     print(trees.table(leaves, labels), flush=True)
     trainable, frozen = trees.split(leaves, labels)

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from radvqa_jax import trees
 from radvqa_jax.backbones import configured_backbone, make_model
-from radvqa_jax.config import Config, MeshConfig, StageConfig
+from radvqa_jax.config import Config, LoraConfig, MeshConfig, StageConfig
 from radvqa_jax.models import lora as lora_lib
 from radvqa_jax.models.vision_language import VisionLanguageModel
 from radvqa_jax.training.base_leaves import adapter_shapes
@@ -80,6 +80,8 @@ class AbstractStage(NamedTuple):
 def abstract_stage(name: str, config: Config, abstract: Flat, *, rows_per_epoch: int | None = None) -> AbstractStage:
     """The stage that a fresh run of the configuration would train, for leaves of these shapes and dtypes.
 
+    It has the adapters of an earlier stage of the run, if that makes some. Those of an `init_from` are not known.
+
     Without `rows_per_epoch` a stage that counts in epochs is planned for one step, without its warm-up: its number of
     steps is not known, and the compiled step does not depend on it.
     """
@@ -87,8 +89,18 @@ def abstract_stage(name: str, config: Config, abstract: Flat, *, rows_per_epoch:
     if rows_per_epoch is None and not stage.total_steps:
         stage = replace(stage, optim=replace(stage.optim, warmup_steps=0))
         config = config.with_stages({name: stage})
-    adapters = lora_lib.resolve(stage.lora, abstract, configured_backbone(config.model).equations)
+    adapters = lora_lib.resolve(_lora_of(name, config), abstract, configured_backbone(config.model).equations)
     leaves = abstract | adapter_shapes(adapters, abstract)
     labels = label_leaves(leaves, stage, what=f"stages.{name}.train")
     plan = plan_stage(name, config, make_model(config.model, adapters), labels, rows_per_epoch=rows_per_epoch or 1)
     return AbstractStage(plan, labels, *trees.split(leaves, labels))
+
+
+def _lora_of(name: str, config: Config) -> LoraConfig:
+    """The adapters that a stage computes with: its own, or those with which it starts, with its own dropout."""
+    own = config.stages[name].lora
+    for before in reversed(config.stage_names[: config.stage_names.index(name) + 1]):
+        stage = config.stages[before]
+        if stage.lora.rank or stage.init_from:
+            return replace(stage.lora, dropout=own.dropout)
+    return own

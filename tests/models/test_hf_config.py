@@ -52,7 +52,7 @@ def test_sizes_have_types_and_ranges(section: str, field: str, value: Any) -> No
         ({"text_config": "x"}, "text_config must be a JSON object"),
         ({"vision_config": 3}, "vision_config must be a JSON object"),
         ({"text_config": {"model_type": ["gemma"]}}, "text_config.model_type="),
-        ({"text_config": {"rope_scaling": "linear"}}, "text_config: rope must be a JSON object"),
+        ({"text_config": {"rope_scaling": "linear"}}, "text_config: rope_scaling must be a JSON object"),
         ({"model_type": ["paligemma"]}, "model_type="),
     ],
 )

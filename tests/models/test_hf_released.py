@@ -125,11 +125,18 @@ def test_another_size_is_another_model_and_named(part: str, field: str, value: i
         ("", "model_type", "llava", "has model_type='llava'"),
         ("text_config", "model_type", "llama", "llama"),
         ("text_config", "hidden_activation", "silu", r"text_config\.hidden_activation='silu'"),
+        ("text_config", "hidden_act", "silu", r"text_config\.hidden_act='silu'"),
+        ("text_config", "hidden_activation", "gelu", r"text_config\.hidden_activation='gelu'"),
         ("text_config", "rope_theta", 1e6, r"text_config\.rope_theta=1000000"),
+        ("text_config", "rope_parameters", {"rope_theta": 5e5}, r"text_config\.rope_parameters\.rope_theta=500000"),
+        ("text_config", "rope_parameters", {"full_attention": {"rope_type": "linear"}}, r"rope_type='linear'"),
+        ("text_config", "rope_scaling", {"type": "linear", "factor": 2.0}, r"text_config\.rope_scaling\.type='linear'"),
+        ("text_config", "sliding_window", 512, r"text_config\.sliding_window=512 must be at least 4096"),
         ("text_config", "rms_norm_eps", 1e-5, r"text_config\.rms_norm_eps=1e-05"),
         ("text_config", "attention_bias", True, r"text_config\.attention_bias=True"),
         ("", "tie_word_embeddings", False, "tie_word_embeddings=False"),
         ("vision_config", "hidden_act", "quick_gelu", r"vision_config\.hidden_act='quick_gelu'"),
+        ("vision_config", "hidden_act", "gelu", r"vision_config\.hidden_act='gelu'"),
         ("", "quantization_config", {"quant_method": "bitsandbytes"}, "quantization_config="),
     ],
 )
@@ -137,6 +144,23 @@ def test_a_model_that_is_computed_differently_is_refused_by_name(
     part: str, field: str, value: object, message: str
 ) -> None:
     config = copy.deepcopy(hub_config("paligemma2-3b-448"))
+    config["text_config"]["rope_theta"] = 10_000.0
     (config[part] if part else config)[field] = value
     with pytest.raises(ValueError, match=rf"config\.json.*{message}"):
         variant_of(config, what="config.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "changes"),
+    [
+        ("paligemma-3b-448", "text_config", {"hidden_act": "gelu", "hidden_activation": None}),  # an old Gemma's
+        ("paligemma-3b-448", "text_config", {"sliding_window": 128}),  # Gemma 1 has none
+        ("paligemma2-3b-448", "text_config", {"layer_types": ["full_attention"] * 26, "sliding_window": 128}),
+        ("paligemma2-3b-448", "text_config", {"rope_parameters": {"rope_theta": 10_000, "rope_type": "default"}}),
+        ("paligemma2-3b-448", "vision_config", {"hidden_act": "gelu_new"}),
+    ],
+)
+def test_another_name_of_the_same_model_is_read(name: str, part: str, changes: dict[str, Any]) -> None:
+    config = hub_config(name)
+    config[part] |= changes
+    assert variant_of(config, what="config.json") is VARIANTS[name]

@@ -1,5 +1,7 @@
 """Quantised weights: their rounding, and that a model computes with the rounded values."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 from radvqa_jax.backbones import PALIGEMMA, fake_params
-from radvqa_jax.config import LoraConfig, StageConfig, default_config
+from radvqa_jax.config import Config, LoraConfig, StageConfig, default_config
 from radvqa_jax.config.check import from_config_dict
 from radvqa_jax.models import lora
 from radvqa_jax.models.paligemma import PaliGemma
@@ -17,8 +19,10 @@ from radvqa_jax.models.variants import get_variant
 from radvqa_jax.models.vision_language import variables
 from radvqa_jax.schema import Batch
 from radvqa_jax.training.base_leaves import base_shapes, keep_leaf, loaded_shapes
+from radvqa_jax.training.stage import Base, Trained, assemble
 from radvqa_jax.training.step import StepOptions, loss_and_grads
 from radvqa_jax.trees import count
+from tests.training.conftest import assert_same
 
 DUMMY = get_variant("dummy")
 PARAMS = fake_params(DUMMY)
@@ -38,9 +42,15 @@ def config_of(kind: str) -> Any:
 
 
 def quantized(kind: str) -> dict[str, Any]:
-    config = config_of(kind)
-    keep = keep_leaf(config, (), loaded_shapes(config, ()))
-    return {name: keep(name, leaf) for name, leaf in PARAMS.items()}
+    keep = loaded(config_of(kind), ())
+    return {name: keep(name) for name in PARAMS}
+
+
+def loaded(config: Config, stages: tuple[str, ...]) -> Callable[[str], Any]:
+    """The function from the name of a leaf of PARAMS to its form in memory, for a run with these stages."""
+    shapes = loaded_shapes(config, stages)
+    keep = keep_leaf(config, stages, shapes)
+    return lambda name: keep(name, PARAMS[name].astype(shapes[name].dtype))
 
 
 def rounded(leaves: dict[str, Any]) -> dict[str, Any]:
@@ -121,3 +131,18 @@ def test_weights_that_a_stage_trains_are_not_quantised() -> None:
     assert shapes["llm/layers/mlp/linear"].dtype == jnp.float32 and not is_quantized(shapes["llm/layers/mlp/linear"])
     assert is_quantized(shapes["llm/layers/mlp/gating_einsum"])
     assert {name: leaf.shape for name, leaf in shapes.items()} == {n: leaf.shape for n, leaf in PARAMS.items()}
+
+
+@pytest.mark.parametrize("kind", ["nf4", "int8"])
+def test_a_weight_that_only_a_later_stage_trains_is_rounded_as_it_is_without_that_stage(kind: str) -> None:
+    linear = "llm/layers/mlp/linear"
+    stage = StageConfig(train=((linear, "train:mlp"), (".*", "freeze")))
+    config = config_of(kind).with_stages({"stage2": stage})
+    config = replace(config, model=replace(config.model, param_dtype="bfloat16"))
+    alone, chain = ({n: loaded(config, stages)(n) for n in PARAMS} for stages in ((), ("stage2",)))
+    assert chain[linear].dtype == jnp.float32 and is_quantized(alone[linear])
+    base = Base(chain, "dummy.npz", "a" * 64)
+    assert_same(assemble(config, base, Trained.nothing())[1], alone)
+    assert assemble(config, base, Trained.nothing(), trains=[linear])[1][linear] is chain[linear]
+    trained = {linear: jnp.zeros(chain[linear].shape)}
+    assert_same(assemble(config, base, Trained(trained, LoraConfig()))[1], alone | trained)

@@ -14,8 +14,10 @@ from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation import predict
 from radvqa_jax.evaluation.predict import read_records
 from radvqa_jax.files import read_json
+from radvqa_jax.loaded_base import LoadedBase
 from radvqa_jax.runners import RUNNERS, ablations
 from radvqa_jax.training import loop
+from radvqa_jax.training.stage import Trained
 
 MakeConfig = Callable[..., Config]
 DUMMY = Path(__file__).resolve().parents[2] / "tfds_builders" / "med_halt" / "dummy_data"
@@ -173,6 +175,25 @@ def test_an_existing_adapter_is_used(base: Config, tmp_path: Path, monkeypatch: 
     config = with_cells(base, CellConfig("mine", adapter=str(tmp_path / "nowhere")))
     with pytest.raises(FileNotFoundError, match="nowhere"):
         RUNNERS["ablations"](config, tmp_path)
+
+
+def test_a_stage_starts_from_its_init_from_as_in_other_modes(
+    base: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: dict[str, str] = {}
+
+    def train(loaded: LoadedBase) -> Trained:
+        (name,) = loaded.config.stage_names
+        starts[name] = loaded.config.stages[name].init_from
+        return Trained.nothing()
+
+    monkeypatch.setattr(ablations, "train_stages", train)
+    for given in ("", "elsewhere/stage1"):
+        stages = {"stage2": dataclasses.replace(base.stages["stage2"], init_from=given)}
+        loaded: Any = LoadedBase(with_cells(base, CELLS[0]).with_stages(stages), tmp_path, None, None)  # pyright: ignore[reportArgumentType]
+        ablations._Trainer(loaded, tmp_path / "trained", "")(CELLS[0])
+        assert starts["stage1"] == ""
+        assert starts["stage2"] == given or (not given and Path(starts["stage2"]).name == "stage1")
 
 
 def test_a_prompt_that_is_too_long_is_found_before_anything_trains(

@@ -192,3 +192,29 @@ def test_an_invalid_experiment_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.py").write_text("x = 1\n")
     with pytest.raises(ValueError, match=r"has no get_config\(\)"):
         fit_runner.read_experiment(str(tmp_path / "empty.py"))
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("c.dat.seq_len = 3", r"line 4, `c\.dat\.seq_len = 3`: AttributeError: .*data"),
+        ("c.stages['stage7'].batch_size = 3", r"line 4, `.*`: KeyError: .*stage7"),
+        ("c.seed = SEED", r"line 4, `.*`: NameError: name 'SEED' is not defined"),
+        ("c.seed = 1 / 0", r"line 4, `.*`: ZeroDivisionError: division by zero"),
+        ("c.seed = (", r"line 4, `c\.seed = \(`: SyntaxError: '\(' was never closed"),
+        ("raise SystemExit(3)", r"ended the program \(sys\.exit\) instead of giving a configuration"),
+        ("c = None", r"gives no configuration\. Its get_config\(\) must return one"),
+        ("raise ValueError('the file says why')", "^the file says why$"),
+    ],
+)
+def test_a_mistake_in_the_code_of_an_experiment_is_named_with_its_line(tmp_path: Path, line: str, says: str) -> None:
+    file = tmp_path / "mine.py"
+    code = (
+        "from radvqa_jax.config import default_config",
+        "def get_config():",
+        "    c = default_config()",
+        f"    {line}",
+    )
+    file.write_text("\n".join((*code, "    return c\n")))
+    with pytest.raises(ValueError, match=says):
+        fit_runner.read_experiment(str(file))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from radvqa_jax.runners.budget import read_run
 from radvqa_jax.runners.train import make_loader, train_mode
 from radvqa_jax.runners.validation import Validation
 from radvqa_jax.schema import Batch
+from radvqa_jax.training.base_leaves import base_shapes
 from radvqa_jax.training.sharding import make_mesh
 from radvqa_jax.training.stage import Trained, assemble
+from radvqa_jax.training.stage_plan import abstract_stage
 from radvqa_jax.training.step import StepOptions, loss_and_grads
 from tests.runners.shared import MakeConfig, contents
 
@@ -182,6 +185,29 @@ def test_a_mistake_is_found_before_the_first_step(
     with pytest.raises(ValueError, match=message):
         train_mode(micro_config({"mode": "train"} | fields), tmp_path)
     assert not (tmp_path / "stage1").exists()
+
+
+def test_adapters_of_an_earlier_stage_count_as_trained_where_a_stage_trains_them(
+    micro_config: MakeConfig, tmp_path: Path
+) -> None:
+    attention = r"llm/layers/attn/.*"  # and the adapters of stage 1 there
+    fields = {name.replace("stage1", "stage2"): value for name, value in HELD_OUT.items()} | {
+        "stages.stage1.lora.rank": 2,
+        "stages.stage1.train": ((r".*/lora_[ab]", "train:lora"), (".*", "freeze")),
+        "stages.stage2.lora.rank": 0,
+        "stages.stage2.train": ((attention, "train:attention"), (".*", "freeze")),
+        "stages.stage1.total_steps": 1,
+        "stages.stage2.total_steps": 1,
+    }
+    config = micro_config({"mode": "train"} | fields)
+    train_mode(config, tmp_path)
+    leaves, _ = load_adapter(tmp_path / "stage2")
+    trained = {name: leaf.size for name, leaf in leaves.items() if re.fullmatch(attention, name)}
+    assert any(name.endswith("/lora_a") for name in trained)
+    budget = json.loads((tmp_path / "stage2" / "budget.json").read_text())
+    assert budget["trained_parameters"] == sum(trained.values())
+    planned = abstract_stage("stage2", config, base_shapes(config, ("stage2",)))
+    assert planned.trainable.keys() == trained.keys()
 
 
 def test_the_budget_counts_what_was_drawn_without_padding(micro_config: MakeConfig, tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ import pytest
 from radvqa_jax.backbones import abstract_params
 from radvqa_jax.checkpoints.adapter import save_adapter
 from radvqa_jax.checkpoints.adapter_meta import AdapterMeta
-from radvqa_jax.config import StageConfig
+from radvqa_jax.config import LoraConfig, StageConfig
+from radvqa_jax.models.quantize import is_quantized
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.training import way
-from radvqa_jax.training.base_leaves import trained_names
+from radvqa_jax.training.base_leaves import keep_leaf, trained_names
 from radvqa_jax.training.stage import assemble, load_trained
 from radvqa_jax.training.stage_plan import count_steps
 from radvqa_jax.training.way import Choose, Chosen, Way
@@ -56,6 +57,24 @@ def test_trained_leaves_are_float32_and_the_others_keep_their_dtype(at_step_0: d
     run("stage2", tmp_path, base=BASE._replace(params=half))
     assert {leaf.dtype for leaf in at_step_0["trainable"].values()} == {np.dtype(np.float32)}
     assert {at_step_0["frozen"][n].dtype for n in set(half) - HEAD} == {np.dtype(jnp.bfloat16)}
+
+
+def test_a_stage_trains_on_the_same_base_whether_or_not_a_later_one_trains_more_of_it(
+    at_step_0: dict[str, Any], tmp_path: Path
+) -> None:
+    model = replace(CONFIG.model, quantize="int8")
+    more = replace(STAGE2, lora=LoraConfig(), train=((r"img/.*", "train:tower"), (".*", "freeze")))
+    config = replace(CONFIG, model=model).with_stages({"stage2": more})
+    frozen = []
+    for stages in (("stage1",), ("stage1", "stage2")):
+        keep = keep_leaf(config, stages, BASE.params)
+        base = BASE._replace(params={name: keep(name, leaf) for name, leaf in BASE.params.items()})
+        run("stage1", tmp_path / str(len(stages)), config=config, base=base)
+        frozen.append(at_step_0["frozen"])
+    assert_same(*frozen)
+    run("stage2", tmp_path, config=config, base=base)
+    assert not any(is_quantized(leaf) for leaf in at_step_0["trainable"].values())
+    assert_same(at_step_0["trainable"], {name: BASE.params[name] for name in BASE.params if name.startswith("img/")})
 
 
 def test_an_adapter_file_from_elsewhere_is_refused_as_a_start(tmp_path: Path) -> None:
