@@ -17,10 +17,10 @@ def interrupts_reach_us() -> Iterator[None]:
     An exception in a callback of the garbage collector (jax has one) or in a finaliser does not propagate: Python
     reports it and goes on, so that the run would not stop.
     """
-    usual = sys.unraisablehook
+    usual, inside = sys.unraisablehook, True
 
     def again(unraisable: Any) -> None:
-        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        if inside and issubclass(unraisable.exc_type, KeyboardInterrupt):
             timer = threading.Timer(_SOON, _thread.interrupt_main)  # after the callback has ended
             timer.daemon = True
             timer.start()
@@ -31,4 +31,6 @@ def interrupts_reach_us() -> Iterator[None]:
     try:
         yield
     finally:
-        sys.unraisablehook = usual
+        inside = False
+        if sys.unraisablehook is again:  # else another one was put before it, which stays
+            sys.unraisablehook = usual

@@ -202,3 +202,12 @@ def test_a_lost_ctrl_c_is_raised_again() -> None:
     with pytest.raises(KeyboardInterrupt), interrupts_reach_us():
         Finalised()
         time.sleep(5)
+
+
+def test_a_hook_that_a_library_sets_in_the_run_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints set one: orbax's threads report a full disk after the end of the run, too."""
+    dropped: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    with interrupts_reach_us():
+        sys.unraisablehook = dropped.append
+    assert sys.unraisablehook == dropped.append
