@@ -9,7 +9,7 @@ import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from tqdm import tqdm
