@@ -50,6 +50,18 @@ def strip_prefix(raw: str, letter: str, *, note: RowRejects) -> str:
     return text
 
 
+def find_choice(choices: Sequence[str], answer: str) -> list[int]:
+    """The places of the choices with this text, with or without their letters.
+
+    >>> find_choice(["A: left", "B: right"], "Right"), find_choice(["left", "right"], "")
+    ([1], [])
+    """
+    for texts in (choices, [*map(_without_letter, choices)]):
+        if found := [place for place, text in enumerate(texts) if answer and _plain(text) == _plain(answer)]:
+            return found
+    return []
+
+
 def settle(choices: Sequence[str], *, index: int | None, answer: str, note: RowRejects) -> Settled:
     """The right choice. The index decides; the answer's text must not name another choice.
 
@@ -59,7 +71,7 @@ def settle(choices: Sequence[str], *, index: int | None, answer: str, note: RowR
         answer: the authors' text of the right choice; empty if they give none.
         note: records a missing index, and an answer that is not one of the choices.
     """
-    named = [i for i, choice in enumerate(choices) if _plain(choice) == _plain(answer)] if answer else []
+    named = find_choice(choices, answer)
     if index is None:
         if len(named) != 1:
             return Settled(fault="the right choice is not named")
@@ -76,6 +88,12 @@ def settle(choices: Sequence[str], *, index: int | None, answer: str, note: RowR
             "answer", "the text is none of the choices; the letter decides", before=answer, after=choices[index]
         )
     return Settled(choices[index], index)
+
+
+def _without_letter(choice: str) -> str:
+    """The text of a choice behind its letter, which may be wrong; `E. coli` is compared whole before."""
+    match = LETTERED.match(choice)
+    return choice[match.end() :] if match else choice
 
 
 def _plain(text: str) -> str:

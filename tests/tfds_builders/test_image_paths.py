@@ -1,5 +1,6 @@
 """A path in a table means one file, and never one of another patient, site or split."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from tfds_builders.dummy import encode, noise
 from tfds_builders.table.image_paths import ImagePaths
 
-from .table_case import all_rows, build, write_csv
+from .table_case import ROW, all_rows, build, write_csv
 
 
 def meant(cells: Sequence[str], *, files: Sequence[str], tables: Sequence[str] = ("q.csv",)) -> list[str]:
@@ -18,7 +19,7 @@ def meant(cells: Sequence[str], *, files: Sequence[str], tables: Sequence[str] =
     found = []
     for cell in cells:
         try:
-            file = paths.find(cell, table=tables[0])
+            file = paths.find(cell, tables[0])
             found.append("> " * file.shortened + file.name)
         except ValueError as error:
             found.append(str(error))
@@ -107,6 +108,62 @@ def test_rows_of_each_split_get_the_images_in_the_folder_of_their_table(tmp_path
         "train": encode(noise(0), "PNG"),
         "test": encode(noise(1), "PNG"),
     }
+
+
+@pytest.mark.parametrize(
+    ("rows", "others"),  # {what the table says, after its split: its file; empty if the row is left out}
+    [
+        # A folder for each patient: once a name is in two, a name that is in one may be that of an absent file.
+        ({"1.png": "", "2.png": "", "3.png": ""}, ["1001/1.png", "1001/3.png", "1002/2.png", "1002/3.png"]),
+        ({"1.png": "", "2.png": ""}, ["images/1.png", "masks/1.png", "masks/2.png"]),
+        ({"x/1.png": "", "x/2.png": "", "0.png": "0.png"}, ["A/x/1.png", "B/x/1.png", "B/x/2.png"]),
+        # The table has no such name, names that occur once, or those of equal files.
+        ({"images/1.png": "images/1.png", "2.png": "images/2.png"}, ["masks/1.png"]),
+        ({"1.png": "part1/1.png", "2.png": "part2/2.png", "3.png": ""}, []),
+        ({"1.png": "images/1.png", "2.png": "images/2.png"}, ["copy/1.png"]),
+        # A column gives the split.
+        (
+            {"train 1.png": "train/1.png", "train 2.png": "train/2.png", "test 1.png": "test/1.png", "test 2.png": ""},
+            [],
+        ),
+    ],
+    ids=["patients", "masks", "sites", "whole", "parts", "copies", "splits"],
+)
+def test_a_name_finds_a_file_in_a_deeper_folder_only_if_names_tell_files_apart(
+    rows: dict[str, str], others: list[str], tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    for seed, name in enumerate(["good.png", *filter(None, rows.values()), *others]):
+        (own / name).parent.mkdir(parents=True, exist_ok=True)
+        (own / name).write_bytes(encode(noise(1 if name == "copy/1.png" else seed), "PNG"))
+    cells = [f"train {cell}".split()[-2:] for cell in ["good.png", *rows]]
+    lines = [{"image": name, "question": f"{split} {name}", "answer": "x", "split": split} for split, name in cells]
+    write_csv(own / "q.csv", lines)
+    built = build(own, tmp_path / "data")
+    found = {row["question"]: row["image"] for row in all_rows(built)}
+    wanted = {" ".join(f"train {cell}".split()[-2:]): name for cell, name in rows.items() if name}
+    assert found == {
+        cell: (own / name).read_bytes() for cell, name in ({"train good.png": "good.png"} | wanted).items()
+    }
+    assert len(built.of("dropped")) == list(rows.values()).count("")
+    for (reason,) in built.of("dropped").values():
+        assert reason.startswith(("image file is absent: ", "image is the name of several files that differ: "))
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_images_that_may_be_of_another_patient_give_a_warning(hidden: bool, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    (own / "Doe").mkdir(parents=True)
+    for seed, name in enumerate(("Doe/1.png", "Doe/2.png")):
+        (own / name).write_bytes(encode(noise(seed), "PNG"))
+    cells = [("/mnt/Roe/1.png", "Roe"), ("/mnt/Roe/2.png", "Roe"), ("/mnt/Roe/1.png", "Poe")]
+    write_csv(own / "q.csv", [ROW | {"image": image, "case_id": case, "split": "train"} for image, case in cells])
+    built = build(own, tmp_path / "data", hash_ids=hidden)
+    facts = json.loads((built.folder / "table.json").read_text())
+    of_cases, other = facts["warnings"]
+    assert of_cases.startswith("1 images have rows of several cases, the first of them rows 1 and 3.")
+    assert other.startswith("the images of 3 rows are in another folder than the table says, the first of row 1")
+    assert ("Doe/1.png" in other) != hidden and facts["images found in a deeper folder"] == 3
 
 
 def test_a_shortened_path_is_noted_without_names_where_ids_are_hidden(tmp_path: Path) -> None:

@@ -271,3 +271,33 @@ def test_the_same_pixels_in_two_files_are_never_in_two_splits(tmp_path: Path) ->
     write_csv(own / "t.csv", [ROW | {"image": f"i/{number}.{kind}"} for number in range(15) for kind in ("png", "bmp")])
     splits = {int(row["question_id"].split()[1]): row["split"] for row in all_rows(build(own, tmp_path / "data"))}
     assert all(splits[row] == splits[row + 1] for row in range(1, 31, 2)) and set(splits.values()) > {"train"}
+
+
+@pytest.mark.parametrize(
+    ("names", "answers", "said"),
+    [
+        (
+            ("test.csv", "test - Copy.csv"),
+            "yny",
+            "3 rows of test.csv ask what test - Copy.csv asks about the same images",
+        ),
+        (("test.csv", "test_old.csv"), "yyy", "3 rows of test_old.csv ask what test.csv asks"),  # with other answers
+        (("test.csv", "train - Copy.csv"), "yny", ""),  # of other splits: the audit
+        (("test-00000-of-00002.csv", "test-00001-of-00002.csv"), "yny", ""),  # a mirror with repeated rows
+        (("test.csv", "test_2.csv"), "", ""),
+    ],
+)
+def test_two_files_of_a_split_with_the_same_questions_give_a_warning(
+    names: tuple[str, str], answers: str, said: str, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    write_images(own, [f"{number}.png" for number in range(6)])
+    first = [ROW | {"image": f"{number}.png", "answer": answer} for number, answer in enumerate("yny")]
+    second = [ROW | {"image": f"{number}.png", "answer": answer} for number, answer in enumerate(answers)]
+    write_csv(own / names[0], first)
+    write_csv(own / names[1], second or [ROW | {"image": f"{number}.png"} for number in (0, 3, 4, 5)])
+    write_csv(own / "validation.csv", [ROW | {"image": "5.png"}])
+    warnings = json.loads((build(own, tmp_path / "data").folder / "table.json").read_text())["warnings"]
+    assert len(warnings) == bool(said) and all(
+        text.startswith(said) and "both count as test" in text for text in warnings
+    )

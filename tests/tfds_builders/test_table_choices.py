@@ -46,3 +46,41 @@ def test_choices_with_the_letters_of_other_places_are_left_out(folder: Path, tmp
     assert [row["answer"] for row in all_rows(built)] == ["B. right"]
     (reason,) = built.of("dropped").values()
     assert "another order than their letters" in str(reason)
+
+
+@pytest.mark.parametrize("index", ["1.0", "1", "B", "1.00"])
+def test_an_index_with_the_decimals_of_a_column_with_a_gap_is_read(index: str, folder: Path, tmp_path: Path) -> None:
+    row = ROW | {"choices": "CT | MRI | US", "answer": "", "split": "test"}
+    write_csv(folder / "t.csv", [row | {"answer_index": index}, row | {"answer_index": "1.5"}])
+    built = build(folder, tmp_path / "data")
+    assert [(row["answer"], row["answer_index"]) for row in all_rows(built)] == [("MRI", 1)]
+    assert built.of("dropped") == {"row 2": ["the right choice is none of them"]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "index", "place"),
+    [
+        ("Focal uptake", "B", 1),
+        ("focal  uptake", "", 1),  # the text alone
+        ("B:Focal uptake", "B", 1),
+        ("None", "C", 2),
+        ("B", "B", 1),
+        ("No uptake", "B", -1),  # the text of another one than the letter's
+        ("A:No uptake", "B", -1),
+        ("A", "1", -1),
+    ],
+)
+def test_options_with_their_letters_are_named_by_their_texts_too(
+    answer: str, index: str, place: int, folder: Path, tmp_path: Path
+) -> None:
+    choices = ["A:No uptake", "B:Focal uptake", "C: None"]
+    row = ROW | {"choices": " | ".join(choices), "split": "test"}
+    write_csv(
+        folder / "t.csv", [row | {"answer": "A", "answer_index": "0"}, row | {"answer": answer, "answer_index": index}]
+    )
+    built = build(folder, tmp_path / "data")
+    assert [row["answer"] for row in all_rows(built)] == [choices[0], *([choices[place]] if place >= 0 else [])]
+    assert [reason[0].endswith("name different choices") for reason in built.of("dropped").values()] == [True] * (
+        place < 0
+    )
+    assert "none of the choices" not in str(built.of("repaired"))

@@ -25,8 +25,9 @@ class Written(NamedTuple):
 class Found(NamedTuple):
     """The file of a row."""
 
-    name: str  # its path; or the end of it, if several files have this end, which must then be equal
+    name: str
     shortened: bool = False  # whether leading folders of the path in the table were removed to find it
+    alike: tuple[str, ...] = ()  # the files in deeper folders that the path may mean; they must be equal
 
 
 class ImagePaths:
@@ -34,9 +35,9 @@ class ImagePaths:
 
     A path is relative to the folder of the row's own table, or to the whole folder. If no file is there, it may mean a
     file in a deeper folder whose path ends in the whole path of the table, but none in the folder of another table or
-    of another split. Otherwise, leading folders that all paths of the table share are removed (relative and absolute
-    paths are compared among themselves), so that two paths never mean one file. At each step, a name may differ in
-    capitals and in the form of Unicode if it matches only one file.
+    of another split. All such files are in the result. Otherwise, leading folders that all paths of the table share are
+    removed (relative and absolute paths are compared among themselves), so that two paths never mean one file. At each
+    step, a name may differ in capitals and in the form of Unicode if it matches only one file.
     """
 
     def __init__(self, names: Iterable[str], *, tables: Sequence[str]) -> None:
@@ -59,8 +60,13 @@ class ImagePaths:
             folders[written.absolute].add(written.parts[:-1])
         self._shared = {kind: _shared(own) for kind, own in folders.items()}
 
-    def find(self, cell: Any, *, table: str) -> Found:
-        """The file that the cell of a row means; `table` is the file that the row is in.
+    def find(self, cell: Any, table: str, split: str = "") -> Found:
+        """The file that the cell of a row means.
+
+        Args:
+            cell: the cell.
+            table: the file that the row is in.
+            split: of the row, if a column gives it.
 
         Raises:
             ValueError: saying why there is none.
@@ -68,42 +74,48 @@ class ImagePaths:
         written = read_path(cell)
         for start in range(self._shared[written.absolute] + 1):
             # What remains of a shortened relative path is the whole path of the file: no deeper folder is searched.
-            found = self._look(written.parts[start:], table, deeper=written.absolute or not start)
-            if found:
-                return Found(found, shortened=start > 0)
+            deeper = written.absolute or not start
+            if found := self._look(written.parts[start:], table, split, deeper=deeper):
+                return found._replace(shortened=start > 0)
         name = _plain(written.parts[-1:])
         near = self._ending(1).get(name, [])
         hint = f"; {near[0]} has that name in another folder" if near else ""
-        raise ValueError(f"{ABSENT}: {'/'.join(written.parts)}{self._unescaped(written, table) or hint}")
+        raise ValueError(f"{ABSENT}: {'/'.join(written.parts)}{self._unescaped(written, table, split) or hint}")
 
-    def _unescaped(self, written: Written, table: str) -> str:
+    def _unescaped(self, written: Written, table: str, split: str) -> str:
         """A hint at the file that a path means if its `%20` are escapes of an address; empty if there is none."""
         path = "/" * written.absolute + "/".join(written.parts)
         if (plain := urllib.parse.unquote(path)) == path:
             return ""
         try:
-            found = self.find(plain, table=table)
+            found = self.find(plain, table, split)
         except ValueError:
             return ""
         return f"; {found.name} is there, without escapes such as %20: write its path so"
 
-    def _look(self, parts: Parts, table: str, *, deeper: bool) -> str:
+    def _look(self, parts: Parts, table: str, split: str, *, deeper: bool) -> Found | None:
         places = [(*_folder(table), *parts), parts]
         if whole := next((name for name in map("/".join, places) if name in self._there), ""):
-            return whole
+            return Found(whole)
         alike = self._ending(len(parts)).get(_plain(parts), [])
-        alike = [name for name in alike if not self._is_of_another(_folder(name)[: 1 - len(parts) or None], table)]
+        alike = [
+            name for name in alike if not self._is_of_another(_folder(name)[: 1 - len(parts) or None], table, split)
+        ]
         in_place = [name for name in alike if _plain(name.split("/")) in map(_plain, places)]
-        return _the_one(in_place, parts) or (_the_one(alike, parts) if deeper else "")
+        if found := _meant(in_place, parts):
+            return Found(found[0])
+        found = _meant(alike, parts) if deeper else ()
+        return Found(found[0], alike=found) if found else None
 
-    def _is_of_another(self, above: Parts, table: str) -> bool:
+    def _is_of_another(self, above: Parts, table: str, split: str) -> bool:
         """Whether the folders above the written path belong to another table or split than the row's own."""
         own = _folder(table)
         if any(above[: len(folder)] == folder != own[: len(folder)] for folder in self._folders):
             return True
         same = _shared([above, own])
-        mine, its = file_split("/".join(table.split("/")[same:])), file_split("/".join((*above[same:], "file")))
-        return self._has_several and bool(mine and its) and mine != its
+        mine = split or (file_split("/".join(table.split("/")[same:])) if self._has_several else "")
+        its = file_split("/".join((*above[same:], "file")))
+        return bool(mine and its) and mine != its
 
     def _ending(self, depth: int) -> Mapping[str, list[str]]:
         """Plain spellings of the last `depth` parts of paths -> the paths."""
@@ -139,6 +151,11 @@ def read_path(cell: Any) -> Written:
     return Written(parts, bool(re.match(r"/|[a-z]:/", name, re.IGNORECASE)))
 
 
+def as_written(cell: Any) -> str:
+    """The path in a cell for a message."""
+    return "/".join(read_path(cell).parts)
+
+
 def _folder(name: str) -> Parts:
     return PurePosixPath(name).parts[:-1]
 
@@ -155,18 +172,14 @@ def _plain(parts: Sequence[str]) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", "/".join(parts)).casefold())
 
 
-def _the_one(names: Sequence[str], parts: Parts) -> str:
-    """The file with exactly this name, or the only one with another spelling of it; "" if there is none.
-
-    If several files have exactly this name, the result is the end of their paths, so that reading it compares them.
+def _meant(names: Sequence[str], parts: Parts) -> tuple[str, ...]:
+    """The files with exactly this name, or the only one with another spelling of it.
 
     Raises:
         ValueError: if none has exactly this name, and several have other spellings.
     """
-    end = "/".join(parts)
     exact = [name for name in names if tuple(name.split("/"))[-len(parts) :] == parts]
-    if len(exact) > 1:
-        return end
     if not exact and len(names) > 1:
+        end = "/".join(parts)
         raise ValueError(f"image is the name of several files in another spelling: {end}; {', '.join(names[:3])}")
-    return exact[0] if exact else names[0] if names else ""
+    return tuple(exact or names)

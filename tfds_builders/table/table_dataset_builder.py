@@ -22,7 +22,7 @@ from tfds_builders.table.columns import Columns
 from tfds_builders.table.splits import divide, groups
 from tfds_builders.table.table_files import Table, find_table, read_rows, under
 from tfds_builders.table.table_images import Convert, TableFiles
-from tfds_builders.table.table_rows import SOURCE, Hide, Images, MadeRow
+from tfds_builders.table.table_rows import SOURCE, Hide, Images, MadeRow, image_cell
 from tfds_builders.table.table_warnings import count_missing, table_warnings
 
 INSTRUCTIONS = """\
@@ -173,7 +173,7 @@ def _read(reading: Reading, table: Table, columns: Columns, config: TableConfig,
     has_split = "split" in columns.of or len(table.names) > 1
     images = Images(reading.files, pixels=not has_split)
     rows = list(read_rows(reading.files, table, images=columns.of["image"]))
-    images.learn(raw.cells.get(column) for raw in rows for column in columns.of["image"])
+    images.learn(image_cell(raw, columns) for raw in rows)
     made = [MadeRow(raw, columns, images, reading.rejects, hide) for raw in rows]
     several = _tell_images_apart(made)
     by_split = has_split and _number_by_split(made)
@@ -205,8 +205,9 @@ def _read(reading: Reading, table: Table, columns: Columns, config: TableConfig,
         "shared between splits": _shared(made),
         "derived": dict(derived),
         "question ids": "count within their split, which is in front of them" if by_split else "count over all rows",
+        "images found in a deeper folder": sum(bool(one.found.alike) for one in made),
         "read as missing": count_missing(made),
-        "warnings": [*several, *table_warnings(columns, made)],
+        "warnings": [*several, *table_warnings(columns, made, hidden=config.hash_ids)],
     }
     files: dict[str, str] = {}
     for one in made:

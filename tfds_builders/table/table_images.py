@@ -1,7 +1,9 @@
 """The images of a table: files of its folder, or bytes in Parquet."""
 
 import collections
+import contextlib
 import functools
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,9 +12,17 @@ import pyarrow as pa
 
 from tfds_builders.archive_rules import Member
 from tfds_builders.official_files import OfficialFiles
-from tfds_builders.table.image_paths import Found, ImagePaths
+from tfds_builders.table.image_paths import ABSENT, Found, ImagePaths, as_written
 from tfds_builders.table.parquet_files import UNREADABLE, Embedded, damaged, open_parquet
 from tfds_builders.table.table_files import Table
+
+
+class ImageCell(NamedTuple):
+    """The image of a row, as its table has it."""
+
+    cell: Any
+    table: str  # the file that the row is in
+    split: str  # of the row, if a column gives it; otherwise empty
 
 
 class Converted(NamedTuple):
@@ -33,26 +43,59 @@ class TableFiles(OfficialFiles):
         vars(self).update(vars(files))
         self._convert = convert
         self._meant = ImagePaths(self.paths(), tables=table.names)
+        self._asked: list[ImageCell] = []
+        self._equal: dict[tuple[str, ...], bool] = {}
         self._group = functools.lru_cache(maxsize=1)(self._read_group)  # rows are read in order
 
     def __contains__(self, name: str) -> bool:
         return isinstance(name, Embedded) or super().__contains__(name)
 
-    def learn(self, cells: Iterable[Any]) -> None:
+    def learn(self, cells: Iterable[ImageCell]) -> None:
         """Takes the image cells of all rows; call it before the first `find`."""
-        self._meant.learn(cell for cell in cells if not isinstance(cell, Embedded))
+        self._asked = [asked for asked in cells if not isinstance(asked.cell, Embedded)]
+        self._meant.learn(asked.cell for asked in self._asked)
 
-    def find(self, cell: Any, *, table: str) -> Found:
-        """The name under which `read` finds the image of a cell, whose row is in the file `table`.
+    def find(self, asked: ImageCell) -> Found:
+        """The file of a row's image; `read` takes its name.
 
         Raises:
             ValueError: with the reason if there is no image.
         """
         try:
-            return Found(cell) if isinstance(cell, Embedded) else self._meant.find(cell, table=table)
+            return Found(asked.cell) if isinstance(asked.cell, Embedded) else self._find_file(asked)
         except ValueError:
             self.lacks_images = True
             raise
+
+    def _find_file(self, asked: ImageCell) -> Found:
+        found = self._meant.find(*asked)
+        if len(found.alike) > 1 and not self._are_equal(found.alike):
+            some = ", ".join(found.alike[:3])
+            raise ValueError(f"image is the name of several files that differ: {as_written(asked.cell)}; {some}")
+        if found.alike and self._repeated:
+            raise ValueError(
+                f"{ABSENT}: {as_written(asked.cell)}; {found.name} has that name in a deeper folder, and names "
+                f"repeat there ({self._repeated}): write the whole path"
+            )
+        return found
+
+    @functools.cached_property
+    def _repeated(self) -> str:
+        """A path of the table that fits different files in several folders; empty if there is none.
+
+        A path that fits only one file may then mean an absent one, and that file be another patient's, or a mask.
+        """
+        for asked in self._asked:
+            with contextlib.suppress(ValueError):
+                found = self._meant.find(*asked)
+                if len(found.alike) > 1 and not self._are_equal(found.alike):
+                    return as_written(asked.cell)
+        return ""
+
+    def _are_equal(self, names: tuple[str, ...]) -> bool:
+        if names not in self._equal:
+            self._equal[names] = len({hashlib.sha256(self.read_as_it_is(name)).digest() for name in names}) == 1
+        return self._equal[names]
 
     def read(self, name: str) -> bytes:
         """The bytes of a file or of an image in a Parquet file, converted to PNG if they are of another kind.

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,11 +10,11 @@ from tfds_builders.builder import Row
 from tfds_builders.features import YES_NO, common_row, is_yes_no
 from tfds_builders.images import read_image
 from tfds_builders.rejects import Rejects, RowRejects
-from tfds_builders.right_choice import misplaced_letter, settle
+from tfds_builders.right_choice import find_choice, misplaced_letter, settle
 from tfds_builders.table.columns import Columns, cell_text, is_missing, language_of, split_name
 from tfds_builders.table.image_paths import Found
 from tfds_builders.table.table_files import TableRow
-from tfds_builders.table.table_images import TableFiles
+from tfds_builders.table.table_images import ImageCell, TableFiles
 
 SOURCE = "own data"
 IDS = ("case_id", "image_id", "question_id")
@@ -43,13 +44,13 @@ class Images:
         self._files, self._pixels = files, pixels
         self._known: dict[str, tuple[str, str]] = {}
 
-    def learn(self, cells: Iterable[Any]) -> None:
+    def learn(self, cells: Iterable[ImageCell]) -> None:
         """Takes the image cells of all rows; call it before the first `find`."""
         self._files.learn(cells)
 
-    def find(self, cell: Any, *, table: str) -> Found:
-        """The image of a row in the file `table`; raises ValueError if there is none."""
-        return self._files.find(cell, table=table)
+    def find(self, asked: ImageCell) -> Found:
+        """The image of a row; raises ValueError if there is none."""
+        return self._files.find(asked)
 
     def __call__(self, name: str, *, note: RowRejects) -> tuple[str, str]:
         """(16 digits of the sha256 of the file, the sha256 of its pixels or of the file)."""
@@ -74,6 +75,7 @@ class MadeRow:
 
     def __init__(self, raw: TableRow, columns: Columns, images: Images, rejects: Rejects, hide: Hide) -> None:
         self.raw, self.fault, self.identity, self.pixels = raw, raw.fault, "", ""
+        self.found = Found("")  # the file of its image
         self.missing: dict[str, str] = {}  # {feature: the cell that was read as a missing value}
         note = rejects.row(raw.split or "train", f"row {raw.number}")
         self.row: Row = common_row("", question_id=f"row {raw.number}", source=SOURCE, split=raw.split)
@@ -124,11 +126,11 @@ class MadeRow:
                 raise ValueError(f"split is not train, validation or test: {written!r}")
         self._settle(columns, note)
         self._derive()
-        (column,) = columns.of["image"]
-        found = images.find(cells.get(column), table=self.raw.file)
+        asked = image_cell(self.raw, columns)
+        self.found = found = images.find(asked)
         row["image"] = found.name
         if found.shortened:
-            before, after = ("", "") if hide.active else (cell_text(cells.get(column)), found.name)
+            before, after = ("", "") if hide.active else (cell_text(asked.cell), found.name)
             note.repaired("image", "the end of the path decides", before=before, after=after)
         try:
             self.identity, self.pixels = images(row["image"], note=note)
@@ -150,12 +152,15 @@ class MadeRow:
             raise ValueError(f"choices are in another order than their letters: {fault}")
         given = columns.text(self.raw.cells, "answer_index")
         index = _index(given, len(choices)) if given and not is_missing(given) else None
-        same, answer = [choice.casefold() for choice in choices], row["answer"]
-        if (written := columns.text(self.raw.cells, "answer")).casefold() in same:
+        answer, written = row["answer"], columns.text(self.raw.cells, "answer")
+        if find_choice(choices, written):
             answer = written  # `None` means a missing answer, unless it is one of the options
             self.missing.pop("answer", None)
-        if index is None and answer.casefold() not in same and len(answer) == 1 and answer.isalpha():
-            index, answer = _index(answer, len(choices)), ""
+        if len(answer) == 1 and answer.isalpha() and answer.casefold() not in [one.casefold() for one in choices]:
+            letter, answer = _index(answer, len(choices)), ""
+            if index not in (None, letter):
+                raise ValueError("the index and the letter name different choices")
+            index = letter
         right = settle(choices, index=index, answer=answer, note=note)
         if right.fault:
             raise ValueError(right.fault)
@@ -180,8 +185,15 @@ class MadeRow:
         row["derived"] = " ".join(derived)
 
 
+def image_cell(raw: TableRow, columns: Columns) -> ImageCell:
+    """The image of a row as its table has it."""
+    (column,) = columns.of["image"]
+    return ImageCell(raw.cells.get(column), raw.file, split_name(columns.text(raw.cells, "split")))
+
+
 def _index(text: str, count: int) -> int:
     """The index of a letter or of a number from 0; `count`, which is not a valid index, for anything else."""
     if len(text) == 1 and text.isalpha() and text.isascii():
         return ord(text.upper()) - ord("A")
-    return int(text) if text.isdecimal() and text.isascii() else count
+    number = re.fullmatch(r"([0-9]{1,9})(?:\.0+)?", text)  # a column with a gap is written as 1.0
+    return int(number[1]) if number else count

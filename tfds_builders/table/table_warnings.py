@@ -3,17 +3,25 @@
 import collections
 import re
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 from tfds_builders.table.columns import LIKE_A_CASE, Columns, is_missing
+from tfds_builders.table.shards import SHARD
+from tfds_builders.table.table_files import file_split
 from tfds_builders.table.table_rows import MadeRow
 
+COPIED = 0.5  # share of a file's rows in another one at which it may be a copy or an older version
 # Options that programs write for a missing value; an author may also mean `None` and `N/A`.
 LIKE_NO_OPTION = ("NA", "NaN", "nan", "NULL", "null", "NaT")
 
 
-def table_warnings(columns: Columns, made: Sequence[MadeRow]) -> list[str]:
-    """All warnings about a table whose rows have their splits, one sentence each; they show no id."""
-    return [*_case_warnings(columns, made), *_option_warnings(made), *_lost_splits(made)]
+def table_warnings(columns: Columns, made: Sequence[MadeRow], *, hidden: bool) -> list[str]:
+    """All warnings about a table whose rows have their splits.
+
+    They show no id and, if ids are hidden, no name of an image.
+    """
+    images = [*_images_of_cases(made), *_other_folders(made, hidden=hidden)]
+    return [*_case_warnings(columns, made), *images, *_copies(made), *_option_warnings(made), *_lost_splits(made)]
 
 
 def count_missing(made: Sequence[MadeRow]) -> dict[str, dict[str, int]]:
@@ -46,6 +54,48 @@ def _case_warnings(columns: Columns, made: Sequence[MadeRow]) -> list[str]:
         "leading zeros or a final .0: they count as several patients, whose rows may be in several splits. Spell each "
         "alike."
     ] * bool(several)
+
+
+def _images_of_cases(made: Sequence[MadeRow]) -> list[str]:
+    """A warning of files that are the image of several cases."""
+    rows: dict[str, dict[str, int]] = {}  # {hash of the file: {case: number of its first row}}
+    for one in made:
+        if not one.fault and one.row["case_id"]:
+            rows.setdefault(one.identity, {}).setdefault(one.row["case_id"], one.raw.number)
+    several = [numbers for numbers in rows.values() if len(numbers) > 1]
+    return [
+        f"{len(several)} images have rows of several cases, the first of them rows {first} and {second}. Check whether "
+        "it is the image of both."
+        for first, second, *_ in (found.values() for found in several[:1])
+    ]
+
+
+def _other_folders(made: Sequence[MadeRow], *, hidden: bool) -> list[str]:
+    """A warning of images that were found in another folder than the table names."""
+    moved = [one for one in made if not one.fault and one.found.shortened and one.found.alike]
+    return [
+        f"the images of {len(moved)} rows are in another folder than the table says, the first of row {one.raw.number}"
+        + f" in {one.found.name}" * (not hidden)
+        + ". Check whether they are the same images."
+        for one in moved[:1]
+    ]
+
+
+def _copies(made: Sequence[MadeRow]) -> list[str]:
+    """A warning of two files of one split, such as a copy or an older version, that have the same questions."""
+    first: dict[tuple[str, ...], str] = {}  # {a question about an image: the first file that has it}
+    rows, shared = collections.Counter[str](), collections.Counter[tuple[str, str]]()
+    for one in (one for one in made if one.identity and not SHARD.match(PurePosixPath(one.raw.file).stem)):
+        rows[one.raw.file] += 1
+        asked = (one.raw.split, one.identity, one.row["question"], one.row["caption"])
+        if (other := first.setdefault(asked, one.raw.file)) != one.raw.file:
+            shared[other, one.raw.file] += 1
+    found = [pair for pair, count in shared.items() if count >= COPIED * min(rows[pair[0]], rows[pair[1]])]
+    return [
+        f"{shared[one, other]} rows of {other} ask what {one} asks about the same images, and both count as "
+        f"{file_split(one)}: is one a copy or an older version? If so, remove it and prepare the set anew."
+        for one, other in found[:1]
+    ]
 
 
 def _option_warnings(made: Sequence[MadeRow]) -> list[str]:
