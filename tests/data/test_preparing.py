@@ -218,6 +218,8 @@ def test_a_table_in_one_archive_is_prepared_and_prepared_again(tmp_path: Path) -
         ("case_id", ("P3", "p3"), {}, "1 ids in the column 'case_id' have several spellings"),
         ("case_id", ("003", "3"), {}, "1 ids in the column 'case_id' have several spellings"),
         ("case_id", ("101", "101.0"), {}, "1 ids in the column 'case_id' have several spellings"),
+        ("case_id", ("2.02401E+12", "2.02402E+12"), {}, "2 ids in the column 'case_id' are numbers that a spreadsheet"),
+        ("record_id", ("1", "2"), {}, "'record_id' seems to name a patient"),
         ("age", ("63", "64"), {}, ""),
     ],
 )

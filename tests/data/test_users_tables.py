@@ -116,6 +116,14 @@ def test_an_image_that_comes_later_is_another_source_whatever_its_kind(tmp_path:
         prepare("table", data=data)
 
 
+def test_images_that_cannot_be_read_are_counted_together(tmp_path: Path) -> None:
+    folder = own_folder(tmp_path / "own")
+    for name in ("3.png", "4.png"):
+        (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+    data = DataConfig(data_dir=str(tmp_path / "data"), manual_dir=str(folder), name="mine")
+    assert prepare("table", data=data)["dropped"] == {"image file cannot be read": 2}
+
+
 def test_columns_named_like_what_this_package_adds_stay_texts_of_the_user(tmp_path: Path) -> None:
     folder = own_folder(tmp_path / "own", split=True)
     table = (folder / "table.csv").read_text().replace("ward", "History,image used,mask,boxes")

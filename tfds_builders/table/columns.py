@@ -20,7 +20,7 @@ CHINESE = re.compile(r"[\u3400-\u9fff]")
 # Names of columns, without underscores, that may hold what this package calls a case.
 LIKE_A_CASE = frozenset(
     "patient patientid patientno patientnumber subject subjectid study studyid studyuid studyinstanceuid accession "
-    "accessionnumber case caseno casenumber mrn person personid".split()
+    "accessionnumber case caseno casenumber mrn person personid pid record recordid patientnr patientennr".split()
 )
 # A missing value as pandas, R (`NA`) and spreadsheets write it. In these capitals alone: `none` and `Na` are answers.
 NO_OPTION = re.compile(

@@ -114,7 +114,10 @@ class TableFiles(OfficialFiles):
     def read_as_it_is(self, name: str) -> bytes:
         """The bytes of a file, or of an image in a Parquet file; raises ValueError if there are none."""
         if not isinstance(name, Embedded):
-            return super().read(name)
+            try:
+                return super().read(name)
+            except ValueError as error:  # the reason of many rows comes first, and then the file
+                raise ValueError(f"image file cannot be read: {str(error).removeprefix(f'{self.what}: ')}") from error
         data = self._group(name.file, name.column, name.group)[name.row].as_py()
         data = data.get("bytes") if isinstance(data, dict) else data
         if not data:

@@ -12,6 +12,7 @@ from tfds_builders.table.table_rows import MadeRow
 
 COPIED = 0.5  # share of a file's rows in another one at which it may be a copy or an older version
 # Options that programs write for a missing value; an author may also mean `None` and `N/A`.
+SHORTENED = re.compile(r"\d([.,]\d+)?E\+\d\d+", re.IGNORECASE)
 LIKE_NO_OPTION = ("NA", "NaN", "nan", "NULL", "null", "NaT")
 
 
@@ -43,14 +44,19 @@ def _case_warnings(columns: Columns, made: Sequence[MadeRow]) -> list[str]:
             for column in looks[:1]
         ]
     spellings: dict[str, set[str]] = {}
+    shortened = 0
     for one in (one for one in made if not one.fault):
         case = columns.text(one.raw.cells, "case_id")
         if case and not is_missing(case):
             plain = re.sub(r"\.0+$", "", case.casefold()).lstrip("0")
             spellings.setdefault(plain, set()).add(case)
-    several = sum(len(found) > 1 for found in spellings.values())
+            shortened += bool(SHORTENED.fullmatch(case))
+    several, column = sum(len(found) > 1 for found in spellings.values()), columns.of["case_id"][0]
     return [
-        f"{several} ids in the column {columns.of['case_id'][0]!r} have several spellings, which differ in capitals, "
+        f"{shortened} ids in the column {column!r} are numbers that a spreadsheet has shortened, such as 2.02E+12: "
+        "many patients may have one id. Export the table again with this column as text."
+    ] * bool(shortened) + [
+        f"{several} ids in the column {column!r} have several spellings, which differ in capitals, "
         "leading zeros or a final .0: they count as several patients, whose rows may be in several splits. Spell each "
         "alike."
     ] * bool(several)
