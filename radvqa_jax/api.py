@@ -18,7 +18,7 @@ from radvqa_jax import api_checks
 from radvqa_jax.api_maps import Maps, Picture, tokens_to_map
 from radvqa_jax.api_quality import MapQuality, measure_quality
 from radvqa_jax.api_rows import as_list, asked_rows, is_many, mask_of, read_rows, rows_of_table
-from radvqa_jax.api_values import ANSWER_OPTIONS, Answer, AnswerOptions, Choice, Scores, make_answer
+from radvqa_jax.api_values import Answer, AnswerOptions, Choice, Scores, answer_options, make_answer
 from radvqa_jax.backbones import backbone_of
 from radvqa_jax.config import Config, default_config, use_embedded_model
 from radvqa_jax.config.bounds import MOST_RESAMPLES
@@ -29,6 +29,7 @@ from radvqa_jax.data.opened import ImageLike, Opened, open_any
 from radvqa_jax.data.packing import pack
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.decoding.answer_logprobs import logprobs_about
+from radvqa_jax.decoding.finite import check_texts
 from radvqa_jax.evaluation import baselines, report
 from radvqa_jax.evaluation.predict import answer_rows
 from radvqa_jax.evaluation.scorable import scorable
@@ -36,9 +37,10 @@ from radvqa_jax.exporting import export
 from radvqa_jax.loaded_base import LoadedBase, configured_adapter, follow_adapter, load_base
 from radvqa_jax.prompts import one_line, vqa_prefix
 from radvqa_jax.resolve import resolve_model
-from radvqa_jax.saliency.bundle import CHEAP, make_bundle, row_length
+from radvqa_jax.saliency.bundle import make_bundle, row_length
 from radvqa_jax.saliency.compare import no_contrast
-from radvqa_jax.saliency.methods import check_methods, plain
+from radvqa_jax.saliency.maps import pass_options
+from radvqa_jax.saliency.methods import check_methods, computed, plain
 from radvqa_jax.saliency.passes import PassOptions
 from radvqa_jax.saliency.quality_cases import Subject
 from radvqa_jax.saliency.unused import check_options
@@ -71,7 +73,7 @@ def load(
         tokenizer: the SentencePiece file; empty = the folder's.
         variant: a name in models/variants.py; empty = the checkpoint's.
         settings: fields of the configuration by their names, such as {"data.prompt": …, "model.quantize": "nf4"}, or
-            in groups, such as {"model": {"quantize": "nf4"}}.
+            in groups, such as {"model": {"quantize": "nf4"}}. They are the defaults of the model's calls.
 
     Raises:
         FileNotFoundError, ValueError: if something is missing, does not fit or contradicts the rest; it names the
@@ -97,8 +99,7 @@ def load(
     arguments = {"adapter": adapter, "model.checkpoint": model, "model.tokenizer": tokenizer, "model.variant": variant}
     if twice := [name for name, value in arguments.items() if name in given and str(value) not in ("", EMBEDDED)]:
         raise ValueError(f"`{twice[0]}` is given twice, as an argument and in settings. Leave one out.")
-    if "mode" in given:
-        raise ValueError("settings cannot set `mode`: a loaded model has methods instead. Leave it out.")
+    api_checks.check_settings(given)
     try:
         fields.update_from_flattened_dict(given)
     except (TypeError, KeyError) as error:  # an unknown stage
@@ -144,10 +145,10 @@ class Model:
         image: ImageLike | Sequence[ImageLike],
         question: str | Sequence[str],
         *,
-        samples: int = 0,
-        temperature: float = 1.0,
+        samples: int | None = None,
+        temperature: float | None = None,
         max_new_tokens: int = 0,
-        seed: int = 0,
+        seed: int | None = None,
         frame: int = 0,
         window: str = "",
     ) -> Answer | list[Answer]:
@@ -158,10 +159,11 @@ class Model:
         Args:
             image: a path, a DICOM file, bytes, a PIL image or a uint8 array; or a sequence of these.
             question: text, or a sequence of texts.
-            samples: answers to sample in addition to the greedy one, to see whether they agree.
-            temperature: of the samples, above 0.
+            samples: answers to sample in addition to the greedy one, to see whether they agree; None = `decode.samples`
+                if the settings of `load` have more than one, else 0.
+            temperature: of the samples, above 0; None = `decode.temperature` if it is above 0, else 1.
             max_new_tokens: longest answer, in tokens; 0 = as configured.
-            seed: of the samples.
+            seed: of the samples; None = `seed` of the settings.
             frame: of a DICOM file, from 1; 0 = the first.
             window: of a DICOM file, such as lung for CT; empty = its own.
 
@@ -178,19 +180,49 @@ class Model:
         )  # fmt: skip
 
     def caption(
-        self, image: ImageLike | Sequence[ImageLike], *, max_new_tokens: int = 0, frame: int = 0, window: str = ""
+        self,
+        image: ImageLike | Sequence[ImageLike],
+        *,
+        prompt: str = "",
+        max_new_tokens: int = 0,
+        frame: int = 0,
+        window: str = "",
     ) -> Answer | list[Answer]:
-        """Describes one image, or several. Arguments and result are those of `answer`."""
-        return self._answer(image, "", task="caption", max_new_tokens=max_new_tokens, frame=frame, window=window)
+        """Describes one image, or several. The other arguments and the result are those of `answer`.
+
+        Args:
+            image: as for `answer`.
+            prompt: the text that asks for the description; empty = `eval.source.prompt` of the settings, else the
+                prompt of the captions that the adapter was trained with, else "caption en".
+            max_new_tokens: as for `answer`.
+            frame: as for `answer`.
+            window: as for `answer`.
+        """
+        if prompt != "":
+            api_checks.check_text(prompt, "prompt")
+        return self._answer(
+            image, "", task="caption", caption_prompt=prompt or self._caption_prompt, samples=0,
+            max_new_tokens=max_new_tokens, frame=frame, window=window,
+        )  # fmt: skip
+
+    @property
+    def _caption_prompt(self) -> str:
+        return self.config.eval.source.prompt or self._trained.caption_prompt or ""
 
     def _answer(
-        self, image: Any, question: Any, *, task: Literal["vqa", "caption"] = "vqa", **options: Unpack[AnswerOptions]
+        self,
+        image: Any,
+        question: Any,
+        *,
+        task: Literal["vqa", "caption"] = "vqa",
+        caption_prompt: str = "",
+        **options: Unpack[AnswerOptions],
     ) -> Answer | list[Answer]:
-        chosen: dict[str, Any] = {**ANSWER_OPTIONS, **options}
+        chosen = answer_options(options, self.config)
         api_checks.check_draws(**{name: chosen[name] for name in chosen if name not in ("frame", "window")})
         images, questions = as_list(image), as_list(question)
         opened = [self._open(item, frame=chosen["frame"], window=chosen["window"]) for item in images]
-        rows = asked_rows(opened, questions, task=task)
+        rows = asked_rows(opened, questions, task=task, caption_prompt=caption_prompt)
         new = chosen["max_new_tokens"] or self.config.decode.max_new_tokens
         greedy = dataclasses.replace(self.config.decode, samples=1, temperature=0.0, max_new_tokens=new)
         said = self._records(rows, decode=greedy, seed=chosen["seed"])
@@ -237,6 +269,9 @@ class Model:
         White space in an answer is collapsed, as in training.
 
         Use it for closed questions: `model.logprobs(image, "Is there a mass?", ["yes", "no"]).best`.
+
+        Raises:
+            ValueError: if an argument is not valid, or a log-probability is not finite.
         """
         api_checks.check_text(question, "question")
         api_checks.check_answers(answers)
@@ -248,8 +283,9 @@ class Model:
         ]
         opened = self._open(image, frame=frame, window=window)
         pixels = resize_image(opened.image, self.model.variant.resolution)
-        values = logprobs_about(self.model, self.params, pixels, packed)
-        return Choice.of(question, dict(zip(answers, values, strict=True)))
+        found = dict(zip(answers, logprobs_about(self.model, self.params, pixels, packed), strict=True))
+        check_texts(found, self.params, run=self._run)
+        return Choice.of(question, found)
 
     def saliency(
         self,
@@ -257,7 +293,7 @@ class Model:
         *,
         forced: str = "",
         other: str = "",
-        methods: Sequence[str] = (*CHEAP, "relevancy"),
+        methods: Sequence[str] | None = None,
         residuals: float | Sequence[float] = (),
         options: PassOptions | None = None,
     ) -> Maps:
@@ -268,39 +304,50 @@ class Model:
                 say if the prompt is not this model's, or its tokenizer writes the text with other tokens.
             forced: a text that the model is forced to write instead of the answer.
             other: an answer to compare with; it adds the methods that contrast two answers.
-            methods: the maps to compute (saliency/methods.py); occlusion and knockout cost many passes.
+            methods: the maps to compute (saliency/methods.py); occlusion and knockout cost many passes. None = all that
+                need no further pass, and those that `saliency.methods` names (relevancy, unless the settings of `load`
+                have others).
             residuals: weights of rollout's residual in [0, 1], each for a map of its own; empty = that of `options`.
-            options: all other settings of a pass (saliency/passes.py).
+            options: all other settings of a pass (saliency/passes.py); None = those of `config.saliency`.
 
         Raises:
             ValueError: if an argument has the wrong type or range, a method is unknown, no method uses an option that
-                is given, or the answer has no image.
+                is given, or the answer has no image or one that is no array of grey levels or RGB in 0 to 255.
         """
-        options = options or PassOptions()
         if not isinstance(answer, Answer):
             raise ValueError(f"saliency takes what `answer` returned; got {type(answer).__name__}.")
-        if not isinstance(options, PassOptions):
+        if not isinstance(options, PassOptions | None):
             raise ValueError(f"options must be a PassOptions; got {options!r:.100} ({type(options).__name__}).")
-        if weights := api_checks.weights_of(residuals, "residuals"):
-            options = dataclasses.replace(options, residuals=weights)
-        methods = api_checks.texts_of(methods, "methods")
-        check_methods(tuple(methods), field="methods")
-        check_options(options, methods)
+        weights = api_checks.weights_of(residuals, "residuals")
+        if methods is not None:
+            methods = api_checks.texts_of(methods, "methods")
+            check_methods(tuple(methods), field="methods")
+        methods = methods or computed(self.config.saliency)
+        changed: dict[str, Any] = {"residuals": weights} if weights else {}
+        check_options(
+            dataclasses.replace(options or PassOptions(), **changed), methods
+        )  # settings serve other calls too
+        options = dataclasses.replace(options or pass_options(self.config.saliency), **changed)
         for text, name in ((forced, "forced"), (other, "other")):
             if text != "":
                 api_checks.check_text(text, name)
         if answer.image is None or not answer.token_ids:
             raise ValueError("The answer has no image or no tokens to look at.")
+        image = api_checks.pixels_of(answer.image, "The answer's image")
         tokenizer, other = self._loaded.tokenizer, one_line(other)
-        ids, notes = tokens_to_map(answer, forced=forced, tokenizer=tokenizer, template=self.config.data.prompt)
+        ids, notes = tokens_to_map(
+            answer, forced=forced, tokenizer=tokenizer, template=self.config.data.prompt,
+            caption_prompt=self._caption_prompt,
+        )  # fmt: skip
         answers = [ids, tokenizer.encode(other, eos=True)] if other else [ids]
         bundle = make_bundle(
-            self.model, self.params, tokenizer=tokenizer, image=answer.image, prefix=answer.prompt,
+            self.model, self.params, tokenizer=tokenizer, image=image, prefix=answer.prompt,
             answer=ids, seq_len=row_length(self.config.data.seq_len, answers, step=self.config.decode.max_new_tokens),
             methods=list(map(plain, methods)), options=options, other=other,
         )  # fmt: skip
         alike = [no_contrast(other)] if other and not bundle.other else []
-        return Maps(bundle, answer.image, answer.question, notes=[*answer.notes, *notes, *alike])
+        notes = [*answer.notes, *notes, *alike]
+        return Maps(bundle, image, answer.question, notes=notes, layers=self.config.saliency.layers)
 
     def saliency_quality(self, rows: RowSource, **fields: Any) -> MapQuality:
         """Measures the maps on rows with marked regions, as mode=saliency_quality does.
@@ -351,15 +398,20 @@ class Model:
         return done.exported.folder
 
     def score(
-        self, rows: RowSource | Sequence[Mapping[str, Any]], *, train: RowSource | None = None, resamples: int = 2000
+        self,
+        rows: RowSource | Sequence[Mapping[str, Any]],
+        *,
+        train: RowSource | None = None,
+        resamples: int | None = None,
     ) -> Scores:
         """Answers the questions of rows and scores the answers by the rules `exact` and `radvqa`.
 
         Args:
             rows: of `read_rows`, or dicts with image, question, answer and optionally other common features.
             train: training rows of the blind baselines (question-only and majority answer); None = no baselines.
-            resamples: of the bootstrap over images.
+            resamples: of the bootstrap over images; None = `eval.bootstrap` of the settings.
         """
+        resamples = self.config.eval.bootstrap if resamples is None else resamples
         api_checks.check_integer(resamples, "resamples", low=1, high=MOST_RESAMPLES)
         if train is not None:
             api_checks.check_rows(train, "train")

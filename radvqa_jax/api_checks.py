@@ -2,13 +2,15 @@
 
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+from jaxtyping import UInt8
 
 from radvqa_jax.config.bounds import MOST_TEXT
+from radvqa_jax.data.opened import open_any
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.prompts import has_words, one_line
 from radvqa_jax.trees import nearest
@@ -57,6 +59,18 @@ def check_mapping(value: Any, name: str) -> Mapping[str, Any]:
     if wrong := [key for key in value if not isinstance(key, str)]:
         raise ValueError(f"{name} must have texts as keys; got {wrong[0]!r:.100} ({type(wrong[0]).__name__}).")
     return value
+
+
+# Fields that the arguments of calls replace, or that no call has: for maps of many questions, and of many adapters.
+_NOT_SETTINGS = ("mode", "ask", "saliency.cases", "saliency.patches", "saliency.beside")
+
+
+def check_settings(given: Collection[str]) -> None:
+    """Raises ValueError if the settings of `load` name a field that looks as if a call used it, and none does."""
+    for name in given:
+        if name in _NOT_SETTINGS or name.split(".")[0] in _NOT_SETTINGS:
+            instead = "methods" if name == "mode" else "calls with arguments"
+            raise ValueError(f"settings cannot set `{name}`: a loaded model has {instead} instead. Leave it out.")
 
 
 def check_integer(value: Any, name: str, *, low: int, high: int) -> None:
@@ -148,6 +162,19 @@ def check_option(value: Any, kind: Any, name: str) -> None:
     if value not in get_args(kind):
         near = nearest(value, get_args(kind)) if isinstance(value, str) else ""
         raise ValueError(f"{name} must be one of {', '.join(map(repr, get_args(kind)))}; got {value!r}.{near}")
+
+
+def pixels_of(image: Any, name: str) -> UInt8[np.ndarray, "h w 3"]:
+    """The pixels of an array of grey levels or RGB; raises ValueError for anything else."""
+    if not isinstance(image, np.ndarray):
+        raise ValueError(
+            f"{name} must be a uint8 array [height width 3]; got {image!r:.80} ({type(image).__name__}). Give the "
+            "`image` of an answer."
+        )
+    try:
+        return open_any(image).image
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def check_mask(mask: Any, height: int, width: int) -> None:

@@ -18,7 +18,7 @@ from radvqa_jax.prompts import caption_prefix, one_line, vqa_prefix
 from radvqa_jax.saliency.answers import AnswerTokens, written_tokens
 from radvqa_jax.saliency.bundle import CaseBundle
 from radvqa_jax.saliency.figures import FORMATS, Format, Scale, case_figure, heads_figure, save_figure
-from radvqa_jax.saliency.methods import plain
+from radvqa_jax.saliency.methods import METHODS, plain
 from radvqa_jax.saliency.overlay import Interpolation, robust_limits, to_pixels
 from radvqa_jax.saliency.quality import Quality, quality
 from radvqa_jax.trees import nearest
@@ -52,6 +52,7 @@ class Maps:
     image: UInt8[np.ndarray, "h w 3"]  # original pixels
     question: str
     notes: Sequence[str] = ()
+    layers: tuple[int, ...] = ()  # of methods by layer, the layers to average over if none are named; empty = all
 
     def __repr__(self) -> str:
         return f"Maps({self.bundle.answer!r}, methods={self.methods}, words={self.words})"
@@ -87,7 +88,8 @@ class Maps:
             word: a word of the answer: the map of the states that predicted it; otherwise a word of the question: the
                 map of the states at it. Of a word that occurs twice, its first place. Empty = the mean over the whole
                 answer, without its end.
-            layers: for `raw`, `scores`, `value_norm` and `lens`, the layers to average over; empty = all.
+            layers: for `raw`, `scores`, `value_norm` and `lens`, the layers to average over; empty = those of
+                `saliency.layers`, which are all unless the settings of `load` have others.
             heads: for `raw`, `scores` and `value_norm`, the heads to average over; empty = all.
             residual: for `rollout`, the residual weight, if there are several.
 
@@ -97,6 +99,8 @@ class Maps:
         """
         positions, prompt = self._tokens(word)
         layers, heads = integers_of(layers, "layers"), integers_of(heads, "heads")
+        if not layers and method in self.methods and "layers" in METHODS[plain(method)].axes:
+            layers = self.layers
         values = self.bundle.tokens(method, layers=layers, heads=heads, residual=residual, prompt=prompt)
         return values[positions].mean(axis=0)
 
@@ -205,7 +209,9 @@ class Maps:
         raise ValueError(f"Neither answer nor question has the word {word!r}.{near} The words are: {', '.join(known)}.")
 
 
-def tokens_to_map(answer: Answer, *, forced: str, tokenizer: Tokenizer, template: str) -> AnswerTokens:
+def tokens_to_map(
+    answer: Answer, *, forced: str, tokenizer: Tokenizer, template: str, caption_prompt: str = ""
+) -> AnswerTokens:
     """The tokens that a model is forced to write, and notes: the answer may be that of another model.
 
     Args:
@@ -213,8 +219,10 @@ def tokens_to_map(answer: Answer, *, forced: str, tokenizer: Tokenizer, template
         forced: a text to write instead of the answer; empty = the answer.
         tokenizer: of the model that is forced.
         template: its data.prompt.
+        caption_prompt: its prompt for captions; empty = "caption en".
     """
-    own = vqa_prefix(answer.question, template=template) if answer.question else caption_prefix()
+    caption = one_line(caption_prompt) or caption_prefix()
+    own = vqa_prefix(answer.question, template=template) if answer.question else caption
     written = written_tokens(answer.text, answer.token_ids, tokenizer, of="answer")
     ids, notes = AnswerTokens(tokenizer.encode(one_line(forced), eos=True), []) if forced else written
     if answer.prompt != own:

@@ -34,8 +34,12 @@ def as_list(value: Any) -> list[Any]:
     return list(value) if is_many(value) else [value]
 
 
-def asked_rows(opened: Sequence[Opened], questions: Sequence[str], *, task: Literal["vqa", "caption"]) -> RowSource:
+def asked_rows(
+    opened: Sequence[Opened], questions: Sequence[str], *, task: Literal["vqa", "caption"], caption_prompt: str = ""
+) -> RowSource:
     """One row for each pair of image and question; a single image or question goes with all of the others.
+
+    `caption_prompt` asks for captions; empty = "caption en".
 
     Raises:
         ValueError: if there is no image or question, a question has no letter or digit, or the numbers do not match.
@@ -58,7 +62,7 @@ def asked_rows(opened: Sequence[Opened], questions: Sequence[str], *, task: Lite
         rows.append(
             common_row(files[which], image_id=f"image {which}", question_id=str(number), question=question, source=NAME)
         )
-    return _source(rows, task=task)
+    return _source(rows, task=task, prompt=caption_prompt)
 
 
 def rows_of_table(table: Sequence[Mapping[str, Any]], *, bit_depth: int = 0) -> RowSource:
@@ -187,10 +191,10 @@ def _there(value: Any) -> bool:
     return not absent and not (isinstance(value, str) and not value.strip())
 
 
-def _source(rows: list[dict[str, Any]], *, task: Literal["vqa", "caption"]) -> RowSource:
+def _source(rows: list[dict[str, Any]], *, task: Literal["vqa", "caption"], prompt: str = "") -> RowSource:
     return RowSource(
         rows,
         indices=range(len(rows)),
-        source=SourceConfig(dataset=NAME, split="memory", task=task),
+        source=SourceConfig(dataset=NAME, split="memory", task=task, prompt=prompt),
         fingerprint={"dataset": NAME, "builder_config": "", "rows": len(rows)},
     )

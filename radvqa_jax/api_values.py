@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 import numpy as np
 from jaxtyping import UInt8
 
+from radvqa_jax.config import Config
 from radvqa_jax.data.opened import Opened
 from radvqa_jax.evaluation.normalize import normalize
 from radvqa_jax.schema import Record
@@ -16,19 +17,31 @@ NOTE = "Research software, not for clinical use."
 
 
 class AnswerOptions(TypedDict, total=False):
-    """The options of an answer; `Model.answer` describes each."""
+    """The options of an answer; `Model.answer` describes each. None = as configured."""
 
-    samples: int
-    temperature: float
+    samples: int | None
+    temperature: float | None
     max_new_tokens: int
-    seed: int
+    seed: int | None
     frame: int
     window: str
 
 
 ANSWER_OPTIONS: dict[str, Any] = {
-    "samples": 0, "temperature": 1.0, "max_new_tokens": 0, "seed": 0, "frame": 0, "window": "",
+    "samples": None, "temperature": None, "max_new_tokens": 0, "seed": None, "frame": 0, "window": "",
 }  # fmt: skip
+
+
+def answer_options(given: AnswerOptions, config: Config) -> dict[str, Any]:
+    """All options of an answer; those that are not given are as configured.
+
+    `decode.samples` counts all answers to a question, so that 1 asks for none but the greedy one. At a
+    `decode.temperature` of 0 answers are greedy; samples then have 1.
+    """
+    decode = config.decode
+    samples = decode.samples if decode.samples > 1 else 0
+    configured = {"samples": samples, "temperature": decode.temperature or 1.0, "seed": config.seed}
+    return ANSWER_OPTIONS | configured | {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,6 @@ def _folder_tokenizer(path: Path, given: str, variant: str) -> str:
     if not Path(given).expanduser().is_file() or read(given).same_as(read(own)):
         return given
     raise ValueError(
-        f"model.tokenizer={given} and {own} have different tokens. Leave model.tokenizer empty to take the one that "
-        "came with model.checkpoint, or give a checkpoint that was trained with the other."
+        f"model.tokenizer={given} and {own} have different tokens, or cut texts differently. Leave model.tokenizer "
+        "empty to take the one that came with model.checkpoint, or give a checkpoint that was trained with the other."
     )

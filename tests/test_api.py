@@ -1,5 +1,6 @@
 """The public API with the embedded model, as a notebook uses it in five lines."""
 
+import copy
 import dataclasses
 import inspect
 import io
@@ -26,6 +27,7 @@ from radvqa_jax.config.check import change_part
 from radvqa_jax.data.opened import open_any
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.saliency.compare import whole_answer
+from radvqa_jax.saliency.maps import pass_options
 from radvqa_jax.saliency.overlay import robust_limits
 from radvqa_jax.saliency.passes import PassOptions
 
@@ -116,6 +118,26 @@ def test_an_answer_of_another_model_is_mapped_as_the_text_that_it_has(model: Mod
     assert tokens_to_map(other, forced="no", tokenizer=tokenizer, template=template).notes == [asked]
 
 
+def test_the_image_of_an_answer_is_checked(model: Model, picture: np.ndarray) -> None:
+    """An answer of another system is made by hand, with an image as PIL or a plotting library gives it."""
+    answer = model.answer(picture, QUESTION)
+    assert isinstance(answer, radvqa_jax.Answer)
+
+    def with_image(image: Any) -> radvqa_jax.Answer:
+        made = copy.copy(answer)
+        object.__setattr__(made, "image", image)  # the tests alone check the annotations of fields
+        return made
+
+    want = model.saliency(answer, methods="raw")
+    grey = model.saliency(with_image(picture), methods="raw")
+    np.testing.assert_array_equal(grey.map("raw"), want.map("raw"))
+    np.testing.assert_array_equal(grey.image, want.image)
+    wrong: list[Any] = [picture / np.float32(255), picture.astype(np.uint16), np.stack([picture] * 3), "chest.png"]
+    for image in wrong:
+        with pytest.raises(ValueError, match=r"^The answer's image"):
+            model.saliency(with_image(image), methods="raw")
+
+
 @pytest.mark.parametrize("quantize", ["none", "nf4"])
 def test_replaced_leaves_have_image_tokens_of_their_own_and_are_not_exported(tmp_path: Path, quantize: str) -> None:
     model = radvqa_jax.load("embedded", settings=FLOAT32 | {"model.quantize": quantize})
@@ -175,6 +197,14 @@ def test_logprobs_are_those_of_the_decoder(model: Model, picture: np.ndarray) ->
         model.logprobs(picture, QUESTION, ["yes " * 40])
 
 
+def test_log_probabilities_that_are_not_finite_are_refused(picture: np.ndarray) -> None:
+    broken = radvqa_jax.load("embedded", settings={"data.seq_len": 32})
+    table = "llm/embedder/input_embedding"
+    broken.params[table] = broken.params[table] * np.nan
+    with pytest.raises(ValueError, match=rf"log p of the answer 'no' is nan, .*NaN or infinite: {table}"):
+        broken.logprobs(picture, QUESTION, ["no", "yes"])
+
+
 def test_a_dicom_file_gives_its_window_and_warnings(model: Model) -> None:
     path = Path(pydicom.__path__[0]) / "data/test_files/CT_small.dcm"
     answer = model.answer(path, QUESTION, window="lung")
@@ -223,10 +253,45 @@ def test_a_users_folder_is_read_in_one_call(tmp_path: Path, picture: np.ndarray)
         radvqa_jax.read_rows("table", builder_config="own", manual_dr="x")
 
 
-def test_captions_need_no_question(model: Model, picture: np.ndarray) -> None:
-    caption = model.caption(picture)
-    assert isinstance(caption, radvqa_jax.Answer)
-    assert caption.prompt == "caption en" and caption.question == ""
+def test_captions_need_no_question_and_have_the_prompt_of_their_training(model: Model, picture: np.ndarray) -> None:
+    """That of the argument, of the settings, or of the adapter's captions, which older adapters do not know."""
+
+    def asked(one: Model, **options: Any) -> str:
+        caption = one.caption(picture, **options)
+        assert isinstance(caption, radvqa_jax.Answer) and caption.question == ""
+        maps = one.saliency(caption, methods="raw")
+        assert bool(maps.notes) == ("prompt" in options)  # a prompt that is not the model's own is noted
+        return caption.prompt
+
+    trained = model._trained._replace(caption_prompt="Describe the  image.")
+    source = dataclasses.replace(model.config.eval.source, task="caption", prompt="Say it.")
+    config = dataclasses.replace(model.config, eval=dataclasses.replace(model.config.eval, source=source))
+    assert asked(model) == asked(Model(model._loaded, trained._replace(caption_prompt=""))) == "caption en"
+    assert asked(Model(model._loaded, trained)) == "Describe the image."
+    assert asked(Model(model._loaded._replace(config=config), trained)) == "Say it."
+    assert asked(Model(model._loaded._replace(config=config), trained), prompt="What is this?") == "What is this?"
+    with pytest.raises(ValueError, match="prompt is empty"):
+        model.caption(picture, prompt=" ")
+
+
+def test_settings_are_the_defaults_of_calls(model: Model, picture: np.ndarray) -> None:
+    maps = {"residual": 0.9, "head_fusion": "max", "discard": 0.5, "layers": (1,), "methods": ("lens",), "windows": 2}
+    settings = {"data.seq_len": 32, "decode.max_new_tokens": 4, "decode.samples": 3, "decode.temperature": 2.0}
+    own = radvqa_jax.load("embedded", settings=settings | {"seed": 7, "saliency": maps, "eval.bootstrap": 5})
+    drawn, plain = own.answer(picture, QUESTION), model.answer(picture, QUESTION)
+    assert drawn == model.answer(picture, QUESTION, samples=3, temperature=2.0, seed=7)
+    assert plain == own.answer(picture, QUESTION, samples=0)
+    assert own.caption(picture) == model.caption(picture)  # which has no such arguments
+    found, usual = own.saliency(drawn), model.saliency(plain)
+    assert found.bundle.options == pass_options(own.config.saliency) != usual.bundle.options == PassOptions()
+    assert "lens" in found.methods and "relevancy" not in found.methods and "relevancy" in usual.methods
+    np.testing.assert_array_equal(found.map("raw"), usual.map("raw", layers=[1]))
+    assert np.abs(found.map("raw") - usual.map("raw")).max() > 0
+    changed = own.saliency(drawn, methods="rollout", residuals=0.3).bundle.options
+    assert changed == dataclasses.replace(found.bundle.options, residuals=(0.3,))
+    assert own.saliency(drawn, methods="raw", options=PassOptions()).bundle.options == PassOptions()
+    row = {"image": picture, "question": QUESTION, "answer": "x-ray"}
+    assert own.score([row]).values == own.score([row], resamples=5).values
 
 
 @pytest.mark.parametrize(
@@ -493,6 +558,10 @@ def test_a_pil_image_is_turned_as_its_file_says_and_a_broken_one_is_named(tmp_pa
     with Image.open(tmp_path / "turned.png") as image:
         assert np.array_equal(open_any(image).image, open_any(tmp_path / "turned.png").image)
         assert open_any(image).image.shape == (6, 4, 3)
+    noise = Image.effect_noise((64, 64), 50).convert("YCbCr")
+    noise.save(tmp_path / "scan.tif", compression="jpeg")
+    with Image.open(tmp_path / "scan.tif") as image:  # PIL would compress it once more
+        assert np.array_equal(open_any(image).image, open_any(tmp_path / "scan.tif").image)
     Image.effect_noise((64, 64), 50).save(tmp_path / "whole.png")
     cut = io.BytesIO((tmp_path / "whole.png").read_bytes()[:1000])
     for broken in (Image.new("HSV", (4, 4)), Image.open(cut), Image.new("L", (0, 0))):

@@ -90,6 +90,11 @@ def test_a_mapping_has_texts_as_keys(value: Any, message: str) -> None:
     [
         (lambda: load(settings={"data": 5}), "data"),
         (lambda: load(settings={"mode": "job"}), "^settings cannot set `mode`"),
+        (
+            lambda: load(settings={"ask": {"samples": 3}}),
+            r"^settings cannot set `ask\.samples`: .*calls with arguments",
+        ),
+        (lambda: load(settings={"saliency.beside": ("a",)}), r"^settings cannot set `saliency\.beside`"),
         (lambda: load(settings={"data.prompt.x": 5}), r"data\.prompt"),
         (lambda: load(settings={"model": {"quantise": "nf4"}}), r"`model\.quantise`\. Did you mean `quantize`\?"),
         (lambda: load(settings={"model": {"quantize": "nf5"}}), r"`model\.quantize` must .*Did you mean `nf4`\?"),

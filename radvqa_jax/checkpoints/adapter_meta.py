@@ -50,6 +50,8 @@ class AdapterMeta(NamedTuple):
     base_sha256: str  # of that file
     config_sha256: str  # of the run's configuration
     base_use: BaseUse | None = None  # None: not known, as for an adapter from elsewhere
+    # The prompt of its training captions; empty = "caption" and the row's language. None: no captions, or not known.
+    caption_prompt: str | None = None
 
 
 class _Lora(NamedTuple):
@@ -74,6 +76,7 @@ class _Description(NamedTuple):
     sha256: Sha256  # of adapter.npz
     leaves: dict[str, list[Size]]  # name -> shape
     content_sha256: Sha256  # of all other fields (see `_hash_content`)
+    caption_prompt: str | None = None  # absent in files of earlier releases
 
 
 class _Format1(NamedTuple):
@@ -145,7 +148,8 @@ def read_meta(path: Path) -> Described:
         )
     lora = LoraConfig(**(text.lora._asdict() | {"targets": tuple(text.lora.targets)}))
     shared = {name: getattr(text, name) for name in ("stage", "step", "base_name", "base_sha256", "config_sha256")}
-    meta = AdapterMeta(lora=lora, base_use=text.base_use if found == FORMAT else None, **shared)
+    later = {name: getattr(text, name) for name in ("base_use", "caption_prompt") if found == FORMAT}
+    meta = AdapterMeta(lora=lora, **shared, **later)
     return Described(meta, text.sha256, {name: tuple(shape) for name, shape in text.leaves.items()})
 
 

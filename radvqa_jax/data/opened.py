@@ -115,12 +115,15 @@ def _of_path(path: str | os.PathLike[str]) -> bytes:
 
 
 def _of_pil(image: Image.Image) -> bytes:
-    """The image as a file, so that the one rule for images also applies to it; turned by its EXIF orientation."""
+    """The image as a file, so that the one rule for images also applies to it; turned by its EXIF orientation.
+
+    The file is not compressed: PIL would compress it like the file that the image was opened from, as JPEG too.
+    """
     check_pixels(*image.size)
     file = io.BytesIO()
     try:
         said = {PHOTOMETRIC: 0} if is_inverted(image) else {}
-        ImageOps.exif_transpose(image).save(file, "TIFF", tiffinfo=said)
+        ImageOps.exif_transpose(image).save(file, "TIFF", compression="raw", tiffinfo=said)
     except (
         OSError,
         ValueError,

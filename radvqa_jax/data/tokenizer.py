@@ -13,6 +13,13 @@ from sentencepiece import SentencePieceProcessor
 from sentencepiece.sentencepiece_model_pb2 import ModelProto  # pyright: ignore[reportAttributeAccessIssue] made at import
 
 SEPARATOR = "\n"
+# Texts that two tokenizers with the same tokens may cut differently: blanks, capitals, digits, other forms of letters.
+PROBES = (
+    "answer en Is there a 2.5 cm nodule in the RIGHT upper lobe?",
+    " yes,  no \n\tT2-weighted ",
+    "Größe e\u0301dema \ufb01brosis \uff15 \u00d7 \uff11 \uff4d\uff4d \u00b5 \u2026",
+    "图中有肝脏吗\uff1f左肺",
+)
 LOC_TOKENS = tuple(f"<loc{i:04d}>" for i in range(1024))
 SEG_TOKENS = tuple(f"<seg{i:03d}>" for i in range(128))
 
@@ -75,6 +82,11 @@ class Tokenizer:
         absent = [name for name in ("pad", "bos", "eos") if getattr(self, name) < 0]
         if absent:
             raise ValueError(f"{self.path} has no {' and no '.join(absent)} token; rows cannot be packed without it.")
+        if not self.separator:
+            raise ValueError(
+                f"{self.path} removes newlines, and one separates a question from its answer. Train the SentencePiece "
+                "model with normalization_rule_name='identity' and remove_extra_whitespaces=False."
+            )
 
     def __reduce__(self) -> tuple[type["Tokenizer"], tuple[str]]:
         return type(self), (str(self.path),)
@@ -110,13 +122,19 @@ class Tokenizer:
         return ModelProto.FromString(self.model()).trainer_spec.model_type == 2
 
     def same_as(self, other: "Tokenizer") -> bool:
-        """Whether the other one has the same tokens, `<loc…>` and `<seg…>` included, under the same ids."""
+        """Whether the other one has the same tokens, `<loc…>` and `<seg…>` included, under the same ids, and cuts texts
+        into them alike.
+
+        The texts are PROBES and those of the tokens, without special ones such as `<loc0001>`. Two files may spell one
+        rule in different ways, so the rules themselves are not compared.
+        """
         if self.sha256 == other.sha256:
             return True
-        return self.vocab_size == other.vocab_size and all(
-            self._processor.id_to_piece(token) == other._processor.id_to_piece(token)
-            for token in range(self.vocab_size)
-        )
+        pieces, others = ([one._processor.id_to_piece(i) for i in range(one.vocab_size)] for one in (self, other))
+        if pieces != others or (self.pad, self.bos, self.eos) != (other.pad, other.bos, other.eos):
+            return False
+        texts = [*PROBES, *(piece.replace("▁", " ") for piece in pieces if piece[0] != "<")]
+        return self._processor.encode(texts) == other._processor.encode(texts)
 
     def model(self) -> bytes:
         """The SentencePiece model in use, with the `<loc…>` and `<seg…>` tokens."""

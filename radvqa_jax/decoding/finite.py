@@ -1,6 +1,6 @@
 """Finds NaN in answers: the question and token, and whether weights or computation are at fault."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,16 @@ def blame(params: Flat) -> str:
         f"{sum(found.values()):,} values in {len(found)} of the model's {len(params)} leaves are NaN or infinite: "
         f"{named}{more}. Use an earlier checkpoint or adapter, or fetch the file again."
     )
+
+
+def check_texts(logprobs: Mapping[str, float], params: Flat, *, run: str) -> None:
+    """Raises ValueError, as `check_answers`, if the log p of a given text is not finite: {text: its log p}."""
+    bad = [text for text, value in logprobs.items() if not np.isfinite(value)]
+    if bad:
+        raise ValueError(
+            f"{run}: log p of the answer {bad[0]!r:.100} is {logprobs[bad[0]]}, so no answer can be chosen. "
+            f"{blame(params)}"
+        )
 
 
 def check_answers(

@@ -106,7 +106,7 @@ def ask_mode(config: Config, workdir: Path) -> None:
     shown = {name: Shown(run_label(name), one.model, one.params) for name, one in asked_models.items()}
     if len(shown) == 1:
         shown = {run: shown[run]._replace(label="answer")}
-    said = {name: model.answer(opened, config.ask.question) for name, model in asked_models.items()}
+    said = {name: model.answer(opened, config.ask.question, samples=0) for name, model in asked_models.items()}
     answer = asked_models[run].answer(
         opened,
         config.ask.question,

@@ -37,7 +37,8 @@ Scale = Literal["absolute", "relative"]
 GAP = 3  # pixels between two cells
 DPI = 150
 CELL_SIDE = 160  # pixels of a cell's longer side at most: cells show locations, the overlay shows details
-WIDEST = 10.0  # inches
+WIDEST, TALLEST = 10.0, 40.0  # inches
+THINNEST = 8.0  # ratio of a cell's longer side to its shorter one at most: thinner, no patch could be seen
 CELL_INCHES = 2.5  # of a panel
 PANEL_SIDE = 2048  # pixels of a panel's longer side at most, about 800 an inch
 ALPHA = 0.75  # weight of the hottest colour over the image; it falls to none at 0
@@ -179,11 +180,12 @@ def case_figure(
 
 
 def _shrink(image: UInt8[np.ndarray, "h w 3"], grid: int) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Every n-th pixel, so that a cell is small and each patch still has pixels of its own; of an image with
-    too few pixels, more."""
-    image = finer(image, grid=grid)
-    step = max(1, min(-(-max(image.shape[:2]) // CELL_SIDE), min(image.shape[:2]) // grid))
-    return image[::step, ::step]
+    """Every n-th row and every m-th column, so that a cell is small and each patch still has pixels of its own; of an
+    image with too few pixels, more."""
+    image = finer(thin(image, longest=PANEL_SIDE), grid=grid)
+    step = -(-max(image.shape[:2]) // CELL_SIDE)
+    down, across = (max(1, min(step, side // grid)) for side in image.shape[:2])
+    return image[::down, ::across]
 
 
 def heads_figure(
@@ -199,7 +201,7 @@ def heads_figure(
     """A figure with layers as rows and heads as columns.
 
     Args:
-        image: original pixels; each cell has its aspect, unless that would leave a patch without a pixel.
+        image: original pixels; each cell has its aspect, up to THINNEST.
         maps: one a layer and head, of the same words; values below zero make every scale symmetric around 0.
         question: above the cells, with the answer.
         answer: of the model.
@@ -222,11 +224,13 @@ def heads_figure(
     heading = [part for line in (f"question: {question}", f"answer: {answer}") for part in textwrap.wrap(line, 90)]
     wide = min(WIDEST, 1.2 * count + 1.5)
     head_room = 0.2 * len(heading) + 0.3
-    tall = (wide - 1.2) * canvas.shape[0] / canvas.shape[1] + head_room + 0.4
-    figure = Figure((wide, tall), layout="constrained")
+    drawn = min(max(image.shape[0] / image.shape[1], 1 / THINNEST), THINNEST)  # height of a cell to its width
+    aspect = drawn * width / height  # of a pixel of the canvas: rows and columns of the image are thinned on their own
+    tall = min((wide - 1.2) * aspect * canvas.shape[0] / canvas.shape[1], TALLEST)  # the rest of the width stays empty
+    figure = Figure((wide, tall + head_room + 0.4), layout="constrained")
     figure.suptitle("\n".join(heading), x=0.01, ha="left", fontsize=9, parse_math=False)
     axes = figure.subplots()
-    axes.imshow(canvas, interpolation="nearest")
+    axes.imshow(canvas, interpolation="nearest", aspect=aspect)
     axes.set_xticks([h * (width + GAP) + width / 2 for h in range(count)], [str(h) for h in range(count)], fontsize=7)
     axes.set_yticks([i * (height + GAP) + height / 2 for i in range(depth)], [str(i) for i in range(depth)], fontsize=7)
     axes.set_xlabel("head", fontsize=8)

@@ -42,8 +42,9 @@ def find_region(row: Mapping[str, Any], *, height: int, width: int) -> tuple[Boo
     """(the region that a map should mark, "") or (None, the reason why there is none), from the fields of a row.
 
     Boxes with labels count if question or answer names the label; boxes without labels all count; otherwise the mask
-    counts, wherever it is not black. If there are labelled boxes, it is not used: its levels name organs, not this
-    answer. Texts in these fields, which are columns of a table with the same name, mark nothing.
+    counts, wherever it is not black. The mask of a data set that labels its boxes is never used, with or without boxes:
+    its levels are organs, of which a question names some or none. Texts in these fields, which are columns of a table
+    with the same name, mark nothing.
     """
     boxes, labels, mask_file = (None if isinstance(row.get(f), str) else row.get(f) for f in MARKS)
     if boxes is not None and len(boxes):
@@ -53,6 +54,8 @@ def find_region(row: Mapping[str, Any], *, height: int, width: int) -> tuple[Boo
         return (mask, "") if mask.any() else (None, "no box is named in question or answer")
     if not mask_file:
         return None, "no mask and no boxes"
+    if labels is not None:
+        return None, "the mask shows every organ, and no box says which one the question names"
     mask = read_mask(mask_file)
     if mask.shape != (height, width):
         return None, f"the mask is {mask.shape[0]} x {mask.shape[1]} pixels and the image {height} x {width}"

@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Any
 
 from radvqa_jax.checkpoints.adapter_meta import BaseUse
-from radvqa_jax.config import Config
+from radvqa_jax.config import Config, StageConfig
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.trees import nearest
 
@@ -51,6 +51,12 @@ def make_use(config: Config, tokenizer_sha256: str) -> BaseUse:
         param_dtype=model.param_dtype,
         history=data.history,
     )
+
+
+def caption_prompt_of(stage: StageConfig, before: str | None) -> str | None:
+    """The prompt of a stage's captions, of its first source of captions if there are several; without captions, that
+    of the stages before."""
+    return next((source.prompt for source in stage.sources if source.task == "caption"), before)
 
 
 def check_accept(accept: Collection[str]) -> None:

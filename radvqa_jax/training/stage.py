@@ -25,7 +25,7 @@ from radvqa_jax.models import lora as lora_lib
 from radvqa_jax.models.lora import Equations
 from radvqa_jax.models.vision_language import VisionLanguageModel
 from radvqa_jax.training.base_leaves import adapter_shapes, quantize_frozen
-from radvqa_jax.training.base_use import check_use, make_use
+from radvqa_jax.training.base_use import caption_prompt_of, check_use, make_use
 from radvqa_jax.training.loop import CHECKPOINTS, WAY, BatchStream, Plan, Speed, train
 from radvqa_jax.training.optimizer import label_leaves
 from radvqa_jax.training.stage_plan import plan_stage
@@ -50,6 +50,7 @@ class Trained(NamedTuple):
 
     leaves: Flat
     lora: LoraConfig
+    caption_prompt: str | None = None  # of its training captions (see AdapterMeta)
 
     @staticmethod
     def nothing() -> "Trained":
@@ -98,7 +99,7 @@ def load_trained(
         check_fits(config, base.params, shapes, meta.lora)
 
     leaves, meta = load_any_adapter(path, base.params, check=check)
-    return Trained({name: jnp.asarray(leaf) for name, leaf in leaves.items()}, meta.lora)
+    return Trained({name: jnp.asarray(leaf) for name, leaf in leaves.items()}, meta.lora, meta.caption_prompt)
 
 
 def check_fits(config: Config, params: Flat, leaves: Flat, lora: LoraConfig) -> lora_lib.Lora | None:
@@ -296,9 +297,10 @@ def run_stage(
     way, plan = _take_way(config, plan, trainable, frozen, folder=folder, text_lengths=text_lengths, choose=choose)
     kept = fingerprint | {WAY: to_record(way, plan.mesh)}
     trained = train(plan, trainable, frozen, batches, key=train_key, folder=folder, fingerprint=kept)
-    done = Trained(begin.leaves | trained, begin.lora)
+    prompt = caption_prompt_of(stage, start.caption_prompt)
+    done = Trained(begin.leaves | trained, begin.lora, prompt)
     use = make_use(config, base.tokenizer_sha256)
-    meta = AdapterMeta(name, plan.total_steps, done.lora, base.name, base.sha256, _hash(fingerprint), use)
+    meta = AdapterMeta(name, plan.total_steps, done.lora, base.name, base.sha256, _hash(fingerprint), use, prompt)
     if runtime.is_first():
         save_adapter(folder, done.leaves, meta)
     return done

@@ -28,6 +28,7 @@ META = AdapterMeta(
     base_sha256="ab" * 32,
     config_sha256="cd" * 32,
     base_use=BaseUse("tiny", 64, "answer en {question}", 20, "ef" * 32, "none", "float32", "bfloat16", "none"),
+    caption_prompt="Describe the image.",
 )
 
 
@@ -185,13 +186,22 @@ def test_the_order_of_its_fields_does_not_matter(folder: Path) -> None:
 
 def test_a_description_of_format_1_is_read(folder: Path) -> None:
     row = json.loads((folder / "adapter.json").read_text())
-    del row["base_use"], row["content_sha256"]
+    del row["base_use"], row["content_sha256"], row["caption_prompt"]
     (folder / "adapter.json").write_text(json.dumps(row | {"format": 1}))
     leaves, meta = load_adapter(folder)
-    assert meta == META._replace(base_use=None) and len(leaves) == 3
+    assert meta == META._replace(base_use=None, caption_prompt=None) and len(leaves) == 3
     (folder / "adapter.json").write_text(json.dumps(row | {"format": 1, "lora": row["lora"] | {"rslora": "no"}}))
     with pytest.raises(ValueError, match="rslora"):
         load_adapter(folder)
+
+
+def test_a_description_without_the_prompt_of_captions_is_read(folder: Path) -> None:
+    """Earlier releases wrote none."""
+    row = json.loads((folder / "adapter.json").read_text())
+    del row["caption_prompt"]
+    row["content_sha256"] = _hash_content(row)
+    (folder / "adapter.json").write_text(json.dumps(row))
+    assert load_adapter(folder)[1] == META._replace(caption_prompt=None)
 
 
 def test_a_use_of_the_base_without_a_history_is_read(folder: Path) -> None:

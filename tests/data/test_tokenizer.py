@@ -2,10 +2,12 @@
 
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sentencepiece import SentencePieceTrainer
 from sentencepiece.sentencepiece_model_pb2 import ModelProto  # pyright: ignore[reportAttributeAccessIssue]
 
 from radvqa_jax.data.tokenizer import Tokenizer
@@ -118,3 +120,55 @@ def test_a_model_whose_ids_are_ambiguous_is_refused(how: str, tokenizer: Tokeniz
     path.write_bytes(proto.SerializeToString())
     with pytest.raises(ValueError, match=r"own\.model is not a usable.*(comes more than once|no unknown piece)"):
         Tokenizer(path)
+
+
+def changed(path: Path, place: Path, change: Callable[[Any], None]) -> Path:
+    proto = ModelProto.FromString(path.read_bytes())
+    change(proto)
+    place.write_bytes(proto.SerializeToString())
+    return place
+
+
+def merge_in_another_order(proto: Any) -> None:
+    for piece in proto.pieces:
+        if piece.type == ModelProto.SentencePiece.NORMAL:
+            piece.score = -1000.0 - piece.score
+
+
+def add_a_blank_in_front(proto: Any) -> None:
+    proto.normalizer_spec.add_dummy_prefix = True
+
+
+def set_another_end(proto: Any) -> None:
+    proto.trainer_spec.eos_piece, proto.trainer_spec.bos_piece = "<s>", "</s>"
+
+
+def name_the_maker(proto: Any) -> None:
+    proto.trainer_spec.model_prefix = "somebody"
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        (merge_in_another_order, False),
+        (add_a_blank_in_front, False),
+        (set_another_end, False),
+        (name_the_maker, True),
+    ],
+)
+def test_tokenizers_are_the_same_if_they_cut_texts_alike(
+    change: Callable[[Any], None], same: bool, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    other = Tokenizer(changed(tokenizer.path, tmp_path / "other.model", change))
+    assert other.sha256 != tokenizer.sha256 and other.same_as(tokenizer) == tokenizer.same_as(other) == same
+
+
+def test_a_model_that_removes_newlines_is_refused(tmp_path: Path) -> None:
+    """As SentencePiece's default settings do: a question and its answer would run into each other."""
+    texts = ["is there a nodule in the left lung", "no finding, yes"] * 9
+    with (tmp_path / "own.model").open("wb") as file:
+        SentencePieceTrainer.train(
+            sentence_iterator=iter(texts), model_writer=file, vocab_size=28, pad_id=3, minloglevel=2, num_threads=1
+        )
+    with pytest.raises(ValueError, match=r"own\.model removes newlines.*normalization_rule_name='identity'"):
+        Tokenizer(tmp_path / "own.model")

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from radvqa_jax.saliency.figures import Format, case_figure, heads_figure, number_words, save_figure
+from radvqa_jax.saliency.figures import (
+    CELL_SIDE,
+    GAP,
+    TALLEST,
+    THINNEST,
+    Format,
+    case_figure,
+    heads_figure,
+    number_words,
+    save_figure,
+)
 
 IMAGE = np.full((40, 60, 3), 128, np.uint8)
 
@@ -38,6 +48,20 @@ def test_a_hot_head_is_at_its_row_and_column() -> None:
         places[layer, head] = rows.min(), rows.max(), columns.min(), columns.max()
     assert places[0, 0][1] < places[1, 2][1] - 20  # layer 1 is below layer 0
     assert places[0, 0][3] < places[1, 2][3] - 20  # head 2 is right of head 1
+
+
+@pytest.mark.parametrize(("height", "width"), [(3000, 1), (1, 3000), (900, 300), (300, 400), (2, 2)])
+def test_cells_have_the_images_aspect_and_a_figure_its_bounds(height: int, width: int) -> None:
+    """Cells of a strip would make a figure of 90,000 pixels."""
+    image, maps = np.zeros((height, width, 3), np.uint8), hot(12, 3, 0, 1)
+    figure = heads_figure(image, maps, question="", answer="")
+    shown = figure.axes[0].images[0]
+    rows, columns = np.asarray(shown.get_array()).shape[:2]
+    cell = (rows + GAP) / 12 - GAP, (columns + GAP) / 3 - GAP
+    assert min(cell) >= 4 and max(cell) <= 2 * CELL_SIDE
+    drawn = cell[0] / cell[1] * float(figure.axes[0].get_aspect())
+    assert drawn == pytest.approx(np.clip(height / width, 1 / THINNEST, THINNEST))
+    assert figure.get_size_inches()[1] <= TALLEST + 1.1
 
 
 def test_an_absolute_scale_tells_heads_apart_and_a_relative_one_does_not() -> None:

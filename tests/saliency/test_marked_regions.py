@@ -46,6 +46,10 @@ def test_a_mask_counts_where_it_is_not_black() -> None:
         ({"mask": b""}, "no mask and no boxes"),
         ({"mask": "masks/a.png", "boxes": "10 20 30 40", "box_labels": "Lung"}, "no mask and no boxes"),
         ({"mask": b"", "boxes": np.zeros((0, 4), np.float32), "box_labels": []}, "no mask and no boxes"),
+        (
+            {"mask": png(np.eye(4, dtype=bool)), "boxes": np.zeros((0, 4), np.float32), "box_labels": []},
+            "the mask shows every organ, and no box says which one the question names",
+        ),
         ({"mask": png(np.zeros((4, 4), bool))}, "nothing is marked"),
         ({"mask": png(np.ones((5, 4), bool))}, "the mask is 5 x 4 pixels and the image 4 x 4"),
     ],

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from radvqa_jax.backbones import fake_params
-from radvqa_jax.config import Config, LoraConfig, ModelConfig, OptimConfig, StageConfig
+from radvqa_jax.config import Config, LoraConfig, ModelConfig, OptimConfig, SourceConfig, StageConfig
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.training.stage import Base, Trained, run_stage
 from radvqa_jax.training.way import Choose
@@ -16,8 +16,9 @@ WEIGHT = "llm/layers/attn/q_einsum/w"
 LORA = LoraConfig(rank=2, alpha=6.0, dropout=0.2, targets=((WEIGHT, "lora"), (".*", "none")))
 HEAD = {"img/head/bias", "img/head/kernel"}
 OPTIM = OptimConfig(learning_rate=0.05)
-STAGE1 = StageConfig(optim=OPTIM, batch_size=2, accumulate=2, total_steps=3, log_every=1)
-STAGE2 = replace(STAGE1, lora=LORA, train=((r".*/lora_[ab]", "train:lora"), (".*", "freeze")))
+SOURCES = SourceConfig("fake"), SourceConfig("fake", task="caption", prompt="Describe the image.")
+STAGE1 = StageConfig(optim=OPTIM, sources=SOURCES, batch_size=2, accumulate=2, total_steps=3, log_every=1)
+STAGE2 = replace(STAGE1, sources=SOURCES[:1], lora=LORA, train=((r".*/lora_[ab]", "train:lora"), (".*", "freeze")))
 CONFIG = Config(
     model=ModelConfig(variant="dummy", compute_dtype="float32", param_dtype="float32", remat="none"),
     stages={"stage1": STAGE1, "stage2": STAGE2},

@@ -143,6 +143,10 @@ def test_the_adapter_says_where_it_comes_from(stage2: tuple[Path, Trained]) -> N
     assert (meta.stage, meta.step, meta.lora) == ("stage2", 3, LORA)
     assert (meta.base_name, meta.base_sha256) == ("dummy.npz", "a" * 64)
     assert meta.base_use == make_use(CONFIG, BASE.tokenizer_sha256)
+    assert (
+        meta.caption_prompt == stage2[1].caption_prompt == "Describe the image."
+    )  # of stage 1, the last with captions
+    assert load_trained(str(stage2[0]), BASE, CONFIG).caption_prompt == meta.caption_prompt
 
 
 def test_an_adapter_on_a_base_that_is_used_differently_is_refused(stage2: tuple[Path, Trained]) -> None:
