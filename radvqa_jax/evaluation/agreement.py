@@ -1,4 +1,10 @@
-"""Agreement of two raters on right or wrong: Cohen's kappa, with an interval by bootstrap over images."""
+"""Agreement of two raters on right or wrong: Cohen's kappa, with an interval over images.
+
+The interval is that of a bootstrap over images. With few images, or few on which the raters differ, resampling cannot
+produce disagreements that were not observed. Then it is the interval of the share of equal verdicts (intervals.py), as
+kappa at the chance agreement that was observed. In simulations with 5 to 80 images it contains kappa at least as often
+as it says.
+"""
 
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
@@ -6,14 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from radvqa_jax.evaluation.intervals import LEVEL
+from radvqa_jax.evaluation.intervals import FEW_IMAGES, FEW_ODD, PERCENTILES, mean_interval
 
 
 class Agreement(NamedTuple):
     """The agreement of two readers."""
 
     kappa: float | None  # None: both give the same verdict throughout, so chance explains all agreement
-    interval: tuple[float, float] | None  # 95 %; None: fewer than two images, or no resample with a kappa
+    interval: tuple[float, float] | None  # 95 %; None: fewer than two images, or no kappa
     agree: float  # share of equal verdicts
     n: int
     n_images: int
@@ -30,6 +36,40 @@ def _kappa(table: Float[np.ndarray, "... c c"]) -> Float[np.ndarray, "..."]:
     expected = (table.sum(axis=-1) * table.sum(axis=-2)).sum(axis=-1) / n**2
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(expected < 1, (observed - expected) / (1 - expected), np.nan)
+
+
+def _few(equal: Float[np.ndarray, " n"], image: np.ndarray) -> bool:
+    """Whether there are too few images, or too few that differ in the share of equal verdicts, for a bootstrap."""
+    shares = np.bincount(image, weights=equal) / np.bincount(image)
+    _, counts = np.unique(shares, return_counts=True)
+    return len(shares) < FEW_IMAGES or len(shares) - int(counts.max()) < FEW_ODD
+
+
+def _interval(
+    tables: Float[np.ndarray, "i c c"], equal: Float[np.ndarray, " n"], image: np.ndarray, **bootstrap: int
+) -> tuple[float, float] | None:
+    """The 95 % interval of a kappa that is defined; None with one image.
+
+    Args:
+        tables: the counts of each image.
+        equal: 1 for each answer with equal verdicts.
+        image: the number of its image.
+        bootstrap: `resamples` and `seed`.
+    """
+    if len(tables) < 2:
+        return None
+    if _few(equal, image):
+        estimate, whole = mean_interval(equal, image, **bootstrap), tables.sum(axis=0)
+        expected = float(whole.sum(axis=1) @ whole.sum(axis=0) / whole.sum() ** 2)
+        low, high = ((bound - expected) / (1 - expected) for bound in estimate.interval or (0.0, 1.0))
+        return max(-1.0, low), high
+    # Images with the same table are exchangeable: how often each kind is drawn is all that matters.
+    kinds, count = np.unique(tables.reshape(len(tables), -1), axis=0, return_counts=True)
+    rng = np.random.default_rng(bootstrap["seed"])
+    draws = rng.multinomial(len(tables), count / len(tables), size=bootstrap["resamples"])
+    drawn = _kappa((draws @ kinds).reshape(-1, *tables.shape[1:]))
+    low, high = np.nanquantile(drawn, PERCENTILES)
+    return float(low), float(high)
 
 
 def cohen_kappa(
@@ -52,17 +92,9 @@ def cohen_kappa(
     c, n_images = len(categories), int(image.max()) + 1
     tables = np.zeros((n_images, c, c))
     np.add.at(tables, (image, first, second), 1)
-    whole = tables.sum(axis=0)
-    kappa, agree = float(_kappa(whole)), float(np.trace(whole) / len(a))
-    interval = None
-    if n_images > 1 and np.isfinite(kappa):
-        # Images with the same table are exchangeable: how often each kind is drawn is all that matters.
-        kinds, count = np.unique(tables.reshape(n_images, -1), axis=0, return_counts=True)
-        draws = np.random.default_rng(seed).multinomial(n_images, count / n_images, size=resamples)
-        drawn = _kappa((draws @ kinds).reshape(resamples, c, c))
-        drawn = drawn[np.isfinite(drawn)]
-        tail = (1 - LEVEL) / 2
-        if len(drawn):
-            low, high = np.quantile(drawn, [tail, 1 - tail])
-            interval = (float(low), float(high))
-    return Agreement(kappa if np.isfinite(kappa) else None, interval, agree, len(a), n_images)
+    equal = (first == second).astype(np.float64)
+    kappa, agree = float(_kappa(tables.sum(axis=0))), float(equal.mean())
+    if not np.isfinite(kappa):
+        return Agreement(None, None, agree, len(a), n_images)
+    interval = _interval(tables, equal, image, resamples=resamples, seed=seed)
+    return Agreement(kappa, interval, agree, len(a), n_images)

@@ -9,7 +9,7 @@ number of questions (Korn & Graubard 1998), or from Student's t. Letters of this
 k kinds of image, r resamples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ LEVEL = 0.95
 PERCENTILES = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 FEW_IMAGES = 30
 FEW_ODD = 10  # images that differ from the commonest kind
+_DECIMALS = 9  # values that are equal in them count as equal: an unsmoothed BLEU of 1e-232 is 0
 _RARE = 5  # below it the images' own effect cannot be estimated: an image counts as one question
 _CHUNK = 4_000_000  # drawn counts held at a time: 32 MB
 
@@ -66,13 +67,38 @@ def _resample(
 def resampled_sums(
     columns: Float[np.ndarray, "n m"], image_ids: Sequence[str] | np.ndarray, *, resamples: int = 2000, seed: int = 0
 ) -> Float[np.ndarray, "r m"]:
-    """The sum of each column over the questions of resampled images, for statistics that are not a plain mean.
-
-    A ratio of two columns' sums, or a corpus BLEU from its counts, is computed from the sums of each resample; its
-    interval is the percentiles of these values.
-    """
+    """The sum of each column over the questions of resampled images, for statistics that are not a plain mean."""
     kinds, multiplicity = _clusters(np.asarray(columns, dtype=np.float64), image_ids)
     return _resample(kinds, multiplicity, resamples=resamples, seed=seed)
+
+
+def statistic_interval(
+    columns: Float[np.ndarray, "n m"],
+    image_ids: Sequence[str] | np.ndarray,
+    statistic: Callable[[Float[np.ndarray, " m"]], float],
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float] | None:
+    """The 95 % interval by bootstrap of a number that follows from the sums of columns, such as a ratio of two.
+
+    None where the bootstrap is too narrow: with fewer than `FEW_IMAGES` images, with fewer than `FEW_ODD` that differ
+    from the commonest, and if all resamples give the same number. For such numbers there is no exact interval. Images
+    whose sums are all 0 do not count. Resamples without a finite number are left out.
+    """
+    kinds, multiplicity = _clusters(np.asarray(columns, dtype=np.float64), image_ids)
+    telling = kinds.any(axis=1)
+    shares = kinds[telling] / np.abs(kinds[telling]).sum(axis=1, keepdims=True)
+    _, which = np.unique(shares.round(_DECIMALS), axis=0, return_inverse=True)
+    counts = np.bincount(which.ravel(), weights=multiplicity[telling])
+    if counts.sum() < FEW_IMAGES or counts.sum() - counts.max() < FEW_ODD:
+        return None
+    drawn = np.array([statistic(sums) for sums in _resample(kinds, multiplicity, resamples=resamples, seed=seed)])
+    drawn = drawn[np.isfinite(drawn)]
+    if not len(drawn) or np.ptp(drawn) < 10**-_DECIMALS:
+        return None
+    low, high = np.quantile(drawn, PERCENTILES)
+    return float(low), float(high)
 
 
 def interval_kind(
@@ -111,22 +137,20 @@ def _beta(
     multiplicity: Float[np.ndarray, " k"],
     *,
     bounds: tuple[float, float],
-    rare: bool,
+    most: float,
 ) -> tuple[float, float]:
     """The Clopper-Pearson interval over the effective number of questions.
 
     That is the number of independent questions whose mean would vary as much, reduced for its estimation from few
-    images (Student's t against the normal), and at most the number of all questions. For values that are not just right
-    or wrong the binomial is the widest distribution of their mean.
+    images (Student's t against the normal), and at most `most` and the number of all questions. For values that are
+    not just right or wrong the binomial is the widest distribution of their mean.
     """
     low, high = bounds
     n, n_images = float(multiplicity @ kinds[:, 1]), float(multiplicity.sum())
     value = (float(multiplicity @ kinds[:, 0]) / n - low) / (high - low)
     variance = _variance(kinds, multiplicity) / (high - low) ** 2
     cost = float(stats.norm.ppf(PERCENTILES[1]) / stats.t.ppf(PERCENTILES[1], n_images - 1)) ** 2
-    # Values such as an unsmoothed BLEU's 1e-232 differ, but their variance is too small for a float.
-    effective = min(n, value * (1 - value) / variance * cost) if variance > 0 else n
-    effective = min(effective, n_images) if rare else effective
+    effective = min(n, most, value * (1 - value) / variance * cost) if variance > 0 else min(n, most)
     found = _clopper_pearson(value * effective, effective)
     return low + (high - low) * found[0], low + (high - low) * found[1]
 
@@ -138,18 +162,25 @@ def _clopper_pearson(count: float, n: float) -> tuple[float, float]:
     return low, high
 
 
-def _rare_difference(values: Float[np.ndarray, " n"], n_images: int, *, scale: float) -> tuple[float, float]:
-    """An interval for a difference that few images show, from the exact intervals of its gains and losses."""
-    share = n_images / len(values) / scale
-    gain = _clopper_pearson(float(values.clip(min=0).sum()) * share, n_images)
-    loss = _clopper_pearson(float(-values.clip(max=0).sum()) * share, n_images)
-    return scale * (gain[0] - loss[1]), scale * (gain[1] - loss[0])
+def _rare_difference(
+    values: Float[np.ndarray, " n"], n_images: int, *, bounds: tuple[float, float]
+) -> tuple[float, float]:
+    """An interval for a difference that few images show, from the exact intervals of its gains and losses.
+
+    Each is a share of the largest gain or loss possible, so that the interval stays within `bounds`.
+    """
+    most_lost, most_gained = -bounds[0], bounds[1]
+    share = n_images / len(values)
+    gain = _clopper_pearson(float(values.clip(min=0).sum()) * share / most_gained, n_images)
+    loss = _clopper_pearson(float(-values.clip(max=0).sum()) * share / most_lost, n_images)
+    return most_gained * gain[0] - most_lost * loss[1], most_gained * gain[1] - most_lost * loss[0]
 
 
 def mean_interval(
     values: Float[np.ndarray, " n"],
     image_ids: Sequence[str] | np.ndarray,
     *,
+    weights: Float[np.ndarray, " n"] | None = None,
     resamples: int = 2000,
     seed: int = 0,
     bounds: tuple[float, float] = (0.0, 1.0),
@@ -163,6 +194,8 @@ def mean_interval(
     Args:
         values: one number a question, within `bounds`.
         image_ids: the image of each question.
+        weights: positive, of each question in the mean; None weighs all alike. With them, an image counts in part where
+            few images have most of the weight (Kish 1965: the square of the sum over the sum of squares).
         resamples: the number of bootstrap resamples.
         seed: of the draws; the same seed gives the same interval.
         bounds: the smallest and the largest value possible.
@@ -173,18 +206,25 @@ def mean_interval(
                          f"and {len(image_ids)} image ids.")  # fmt: skip
     if not (np.isfinite(values).all() and bounds[0] <= values.min() and values.max() <= bounds[1]):
         raise ValueError(f"Values must be finite and within {bounds}; got {values.min()} to {values.max()}.")
-    kinds, multiplicity = _clusters(np.stack([values, np.ones_like(values)], axis=1), image_ids)
-    value, n_images = float(values.mean()), int(multiplicity.sum())
+    sizes = np.ones_like(values) if weights is None else np.asarray(weights, np.float64) / np.mean(weights)
+    value = float(np.average(values, weights=weights))
+    values = np.clip(values.round(_DECIMALS), *bounds)
+    kinds, multiplicity = _clusters(np.stack([values * sizes, sizes], axis=1), image_ids)
+    n_images = int(multiplicity.sum())
     if n_images < 2:
         return Estimate(value, None, len(values), n_images)
     kind = interval_kind(kinds, multiplicity, binary=bounds == (0.0, 1.0) and bool(np.isin(values, (0, 1)).all()))
+    # What the images count: fewer than they are where they have unequal weights.
+    telling = (
+        n_images if weights is None else float((multiplicity @ kinds[:, 1]) ** 2 / (multiplicity @ kinds[:, 1] ** 2))
+    )
     if kind == "same":
-        share = PERCENTILES[0] ** (1 / n_images)
+        share = PERCENTILES[0] ** (1 / telling)
         low, high = (share * value + (1 - share) * bound for bound in bounds)
     elif kind == "rare" and bounds[0] < 0:
-        low, high = _rare_difference(values, n_images, scale=max(-bounds[0], bounds[1]))
+        low, high = _rare_difference(values, n_images, bounds=bounds)
     elif kind in ("rare", "beta"):
-        low, high = _beta(kinds, multiplicity, bounds=bounds, rare=kind == "rare")
+        low, high = _beta(kinds, multiplicity, bounds=bounds, most=telling if kind == "rare" else np.inf)
     elif kind == "t":
         reach = float(stats.t.ppf(PERCENTILES[1], n_images - 1)) * _variance(kinds, multiplicity) ** 0.5
         low, high = max(bounds[0], value - reach), min(bounds[1], value + reach)

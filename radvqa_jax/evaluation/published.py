@@ -31,14 +31,21 @@ def package(system: str, metric: str) -> str:
 
 
 def corpus_bleu_cell(records: Sequence[Record], images: np.ndarray, *, resamples: int, seed: int) -> dict[str, Any]:
-    counts = llama32_med.bleu_counts(records)
-    n_images = len(np.unique(images))
-    interval = None
-    if n_images > 1:
-        draws = intervals.resampled_sums(counts, images, resamples=resamples, seed=seed)
-        interval = np.quantile([llama32_med.corpus_bleu(row) for row in draws], intervals.PERCENTILES).tolist()
-    value = llama32_med.corpus_bleu(counts.sum(axis=0))
-    return {"value": value, "interval": interval, "n": len(records), "n_images": n_images}
+    """The corpus BLEU of the first answers."""
+    return corpus_bleu_of(llama32_med.bleu_counts(records), images, resamples=resamples, seed=seed)
+
+
+def corpus_bleu_of(
+    counts: Float[np.ndarray, "n m"], images: np.ndarray, *, resamples: int, seed: int
+) -> dict[str, Any]:
+    """The cell of the corpus BLEU of answers with these counts (`llama32_med.bleu_counts`)."""
+    found = intervals.statistic_interval(counts, images, llama32_med.corpus_bleu, resamples=resamples, seed=seed)
+    return {
+        "value": llama32_med.corpus_bleu(counts.sum(axis=0)),
+        "interval": None if found is None else list(found),
+        "n": len(counts),
+        "n_images": len(np.unique(images)),
+    }
 
 
 def check_installed(config: ScoreConfig) -> None:

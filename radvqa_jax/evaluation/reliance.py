@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from radvqa_jax.evaluation import intervals, line_scores
 from radvqa_jax.evaluation.line_scores import OTHER_IMAGES
@@ -32,6 +32,10 @@ NOTES = (
     "accuracy with the other image over that with the own, `drop` their difference, and `changed` the share of "
     "answers that say something else."
 )
+
+
+def _ratio(sums: Float[np.ndarray, " 2"]) -> float:
+    return float(sums[0] / sums[1]) if sums[1] else np.nan
 
 
 def measure(
@@ -61,12 +65,14 @@ def measure(
     }
     if own.any():
         found["survival"] = cell_to_json(intervals.mean_interval(theirs[own], images[own], **bootstrap))
-        value, interval = float(theirs.sum() / mine.sum()), None
-        if (n_images := len(np.unique(images))) > 1:
-            sums = intervals.resampled_sums(np.stack([theirs, mine], axis=1), images, **bootstrap)
-            kept = sums[sums[:, 1] > 0]
-            interval = np.quantile(kept[:, 0] / kept[:, 1], intervals.PERCENTILES).tolist() if len(kept) else None
-        found["retained"] = {"value": value, "interval": interval, "n": len(own), "n_images": n_images}
+        sums = np.stack([theirs, mine], axis=1)
+        interval = intervals.statistic_interval(sums, images, _ratio, **bootstrap)
+        found["retained"] = {
+            "value": _ratio(sums.sum(axis=0)),
+            "interval": None if interval is None else list(interval),
+            "n": len(own),
+            "n_images": len(np.unique(images)),
+        }
     return {name: found[name] for name in MEASURES if name in found}
 
 

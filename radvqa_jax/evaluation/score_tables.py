@@ -12,9 +12,8 @@ import numpy as np
 from radvqa_jax import progress, spreadsheet
 from radvqa_jax.evaluation import intervals, line_scores, rules
 from radvqa_jax.evaluation.line_scores import dataset_of
-from radvqa_jax.evaluation.llama32_med import corpus_bleu
 from radvqa_jax.evaluation.protocols import PROTOCOLS
-from radvqa_jax.evaluation.published import SYSTEMS, package
+from radvqa_jax.evaluation.published import SYSTEMS, corpus_bleu_of, package
 from radvqa_jax.evaluation.reliance import MEASURES, NOTES, reliance_rows
 from radvqa_jax.evaluation.scan import Columns, Scan
 from radvqa_jax.evaluation.scoring import cell_to_json
@@ -62,11 +61,7 @@ def _corpus_bleu(columns: Columns, rows: np.ndarray, images: np.ndarray, **boots
     if not names:
         return None
     counts = np.stack([columns.value(name)[rows] for name in names], axis=1)
-    interval = None
-    if (n_images := len(np.unique(images))) > 1:
-        draws = intervals.resampled_sums(counts, images, **bootstrap)
-        interval = np.quantile([corpus_bleu(row) for row in draws], intervals.PERCENTILES).tolist()
-    return {"value": corpus_bleu(counts.sum(axis=0)), "interval": interval, "n": len(rows), "n_images": n_images}
+    return corpus_bleu_of(counts, images, **bootstrap)
 
 
 def _by_field(scan: Scan, columns: Columns, rows: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:

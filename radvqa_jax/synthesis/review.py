@@ -17,7 +17,7 @@ from pydantic import Field
 
 from radvqa_jax import typed_json
 from radvqa_jax.evaluation.agreement import cohen_kappa
-from radvqa_jax.evaluation.intervals import PERCENTILES, resampled_sums
+from radvqa_jax.evaluation.intervals import mean_interval
 from radvqa_jax.files import atomic_write, write_json
 from radvqa_jax.spreadsheet import is_filled, original_cell, read_rows, write_csv
 from radvqa_jax.synthesis.checks import Checked, Result
@@ -184,15 +184,13 @@ def read_reviews(paths: Sequence[str]) -> list[Reading]:
 
 def _ratio(above: np.ndarray, below: np.ndarray, images: Sequence[str], *, seed: int) -> dict[str, Any] | None:
     """A weighted share with its 95 % interval over images; None if the denominator is 0."""
-    if not below.sum():
+    rows = np.flatnonzero(below)
+    if not len(rows):
         return None
-    sums = resampled_sums(np.stack([above, below], axis=1), list(images), resamples=1000, seed=seed)
-    drawn = sums[sums[:, 1] > 0]
-    interval = None
-    if len(set(images)) > 1 and len(drawn):
-        low, high = np.quantile(drawn[:, 0] / drawn[:, 1], PERCENTILES)
-        interval = [float(low), float(high)]
-    return {"value": float(above.sum() / below.sum()), "interval": interval, "n": int((below > 0).sum())}
+    found = mean_interval(
+        above[rows] / below[rows], [images[row] for row in rows], weights=below[rows], resamples=1000, seed=seed
+    )
+    return {"value": found.value, "interval": found.interval and list(found.interval), "n": found.n}
 
 
 def _image_of(pair: Checked) -> str:

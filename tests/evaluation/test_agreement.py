@@ -36,6 +36,22 @@ def test_kappa_is_undefined_if_all_answers_are_the_same() -> None:
         cohen_kappa([1], [1, 2], ["a"])
 
 
+@pytest.mark.parametrize(("images", "flipped"), [(4, 0.0), (10, 0.03), (20, 0.1), (40, 0.03), (60, 0.2)])
+def test_the_interval_contains_kappa_as_often_as_it_says(images: int, flipped: float) -> None:
+    """Two raters, the second of which takes the first one's verdict but for a share of answers."""
+    rng, covered, trials = np.random.default_rng(images), 0, 0
+    for seed in range(200):
+        a = rng.random(images) < 0.5
+        b = np.where(rng.random(images) < flipped, ~a, a)
+        found = cohen_kappa(a.tolist(), b.tolist(), [str(i) for i in range(images)], resamples=300, seed=seed)
+        if found is not None and found.interval is not None:
+            trials += 1
+            low, high = found.interval
+            covered += -1 <= low <= 1 - 2 * flipped <= high <= 1
+            assert high - low > 1 / images  # never certain
+    assert trials > 150 and covered / trials >= 0.92
+
+
 def test_questions_on_one_image_widen_the_interval() -> None:
     rng = np.random.default_rng(0)
     right = rng.random(100) < 0.5

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from radvqa_jax.evaluation.intervals import mean_interval, paired_difference, resampled_sums
+from radvqa_jax.evaluation.intervals import mean_interval, paired_difference, resampled_sums, statistic_interval
 
 
 def width(interval: tuple[float, float] | None) -> float:
@@ -148,6 +148,54 @@ def test_values_too_small_for_a_variance_have_an_interval() -> None:
     for values in ([0.0] * 9 + [1e-232], [1e-232, 1e-155, 0.0, 1e-300, 1e-200, 5e-324] * 2, [1.0] * 9 + [1 - 1e-16]):
         found = mean_interval(np.array(values), [str(i) for i in range(len(values))]).interval
         assert found is not None and 0 <= found[0] <= np.mean(values) <= found[1] <= 1
+
+
+@pytest.mark.parametrize("images", [13, 60])
+def test_values_that_differ_by_nothing_count_as_equal(images: int) -> None:
+    ids, tiny = [str(i) for i in range(images)], np.geomspace(1e-250, 1e-150, images)
+    none = mean_interval(np.zeros(images), ids).interval
+    assert mean_interval(tiny, ids).interval == pytest.approx(none, abs=1e-100)
+
+
+@pytest.mark.parametrize("n", [200, 1000])
+def test_an_interval_of_unequal_bounds_stays_within_them(n: int) -> None:
+    """All right but two, of which one loses 0.01 n."""
+    values, ids = np.ones(n), [str(i) for i in range(n)]
+    values[:2] = 0, 1 - 0.01 * n
+    estimate = mean_interval(values, ids, bounds=(-0.01 * n, 1.0))
+    assert estimate.interval is not None
+    assert estimate.value - 0.1 < estimate.interval[0] < estimate.value < estimate.interval[1] <= 1
+
+
+def test_weights_count_as_repeated_questions_of_other_images() -> None:
+    rng = np.random.default_rng(4)
+    values, weights = (rng.random(80) < 0.6).astype(np.float64), rng.integers(1, 4, 80)
+    ids = [str(i) for i in range(80)]
+    weighted = mean_interval(values, ids, weights=weights.astype(np.float64), seed=1)
+    repeated = mean_interval(np.repeat(values, weights), np.repeat(ids, weights), seed=1)
+    assert weighted.value == pytest.approx(repeated.value) and weighted.n == 80
+    assert weighted.interval == pytest.approx(repeated.interval)
+    # All alike: one heavy image is little more than one.
+    light = mean_interval(np.ones(10), ids[:10], weights=np.array([100.0] + [1.0] * 9)).interval
+    even = mean_interval(np.ones(10), ids[:10], weights=np.full(10, 7.0)).interval
+    assert even == pytest.approx((0.025**0.1, 1.0))
+    assert light is not None and light[0] < 0.1 and light[1] == 1
+
+
+def test_a_statistic_has_no_interval_where_resampling_is_too_narrow() -> None:
+    def found(a: np.ndarray, b: np.ndarray) -> tuple[float, float] | None:
+        ids = [str(i) for i in range(len(a))]
+        return statistic_interval(
+            np.stack([a, b], axis=1), ids, lambda sums: sums[0] / sums[1] if sums[1] else np.nan, resamples=300
+        )
+
+    right, half = np.ones(60), np.arange(60) % 2.0
+    interval = found(half, right)
+    assert interval is not None and interval[0] < 0.5 < interval[1]
+    assert found(half[:29], right[:29]) is None  # few images
+    assert found(np.r_[np.zeros(9), np.ones(51)], right) is None  # few that differ
+    assert found(right, right) is None and found(half * 1e-200, right) is None  # certain
+    assert found(np.r_[half[:29], np.zeros(60)], np.r_[right[:29], np.zeros(60)]) is None  # the others say nothing
 
 
 def test_an_interval_follows_from_its_seed_and_is_fast() -> None:

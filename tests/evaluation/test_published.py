@@ -175,9 +175,10 @@ def test_llama32_med_bleu_is_sacrebleu() -> None:
         BLEU().corpus_score(said, [true]).score / 100
     )
     found = score_published(rows, ["llama32_med"], resamples=300)["llama32_med"]["bleu"]
-    assert found["interval"][0] <= found["value"] <= found["interval"][1] and found["package"].startswith(
-        "sacrebleu 2."
-    )
+    assert found["interval"] is None and found["package"].startswith("sacrebleu 2.")  # too few images
+    rows = [rows[i % 3]._replace(question_id=str(i), image_id=str(i)) for i in range(60)]
+    found = score_published(rows, ["llama32_med"], resamples=300)["llama32_med"]["bleu"]
+    assert found["interval"][0] <= found["value"] <= found["interval"][1]
 
 
 def test_bertscore_says_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
