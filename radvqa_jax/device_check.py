@@ -188,7 +188,8 @@ def check_device(*, cache: Path | None = None, fresh: bool = False) -> dict[str,
     """Runs the programs on the first local device, unless it passed before.
 
     Args:
-        cache: the folder where devices that passed are remembered; by default in the user's cache folder.
+        cache: the folder where devices that passed are remembered; by default in the user's cache folder, if
+            there is one.
         fresh: check even a device that passed before.
 
     Returns:
@@ -201,9 +202,10 @@ def check_device(*, cache: Path | None = None, fresh: bool = False) -> dict[str,
     device = local_devices()[0]
     facts = describe_device(device)
     text = json.dumps(facts, sort_keys=True) + Path(__file__).read_text(encoding="utf-8")
-    folder = cache if cache is not None else user_cache() / "devices"
-    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
-    if not fresh and path.is_file():
+    own = user_cache()
+    folder = cache or (own and own / "devices")
+    path = folder and folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    if not fresh and path and path.is_file():
         return {}
     todo = programs()
     names = [f"{program.name} in {program.dtype}" for program in todo]
@@ -215,8 +217,9 @@ def check_device(*, cache: Path | None = None, fresh: bool = False) -> dict[str,
     ]
     if wrong:
         raise WrongResult(_say(wrong, facts))
-    with contextlib.suppress(OSError):  # if the result cannot be kept, the next run checks again
-        write_json(path, {"device": facts, "errors": errors}, private=False)
+    if path:
+        with contextlib.suppress(OSError):  # if the result cannot be kept, the next run checks again
+            write_json(path, {"device": facts, "errors": errors}, private=False)
     return errors
 
 

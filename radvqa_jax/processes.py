@@ -108,7 +108,7 @@ class Group:
             value, error = [do()], None
         except Exception as found:
             value, error = [], found
-        said = self.gather(f"{error or type(error).__name__}".encode() if error else b"", what=what)
+        said = self.gather((str(error) or type(error).__name__).encode() if error else b"", what=what)
         if error is not None:
             raise error
         for index, text in enumerate(said):

@@ -1,9 +1,13 @@
 """Settings of jax before it computes anything: the processes of a run, and the cache of compiled programs."""
 
+import contextlib
 import dataclasses
+import glob
 import json
 import os
+import re
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,11 @@ from radvqa_jax import processes, progress
 from radvqa_jax.config import Config, ProcessConfig
 from radvqa_jax.trees import flatten
 from radvqa_jax.xla_flags import avoid_miscompilation
+
+# jax's warning that it could not read or write a kept program.
+_CACHE_WARNING = re.compile(
+    r"Error (?P<doing>reading|writing) persistent compilation cache entry for '(?P<name>.+?)': (?P<why>.+)", re.DOTALL
+)
 
 
 def start(config: Config) -> None:
@@ -128,23 +137,61 @@ def _left(stats: dict[str, int] | None) -> int | None:
     return stats["bytes_limit"] - stats["bytes_in_use"] if stats and "bytes_limit" in stats else None
 
 
-def user_cache() -> Path:
-    """The package's folder in the user's cache, which may be removed at any time."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "radvqa_jax"
+def user_cache() -> Path | None:
+    """The package's folder in the user's cache, which may be removed at any time; None without a home folder."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return None if cache == "~/.cache" else Path(cache) / "radvqa_jax"
 
 
 def keep_compiled(folder: str) -> None:
     """Keeps compiled programs in a folder, so that the same run starts in seconds the next time.
 
     `auto` is $JAX_COMPILATION_CACHE_DIR if that is set, otherwise radvqa_jax/compiled in the user's cache folder; an
-    empty name keeps nothing. The folder contains no weights and no data; it may be removed at any time.
+    empty name keeps nothing, nor does `auto` without a home folder. The folder contains no weights and no data; it may
+    be removed at any time.
     """
     if folder == "auto":
-        folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(user_cache() / "compiled")
+        own = user_cache()
+        folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or (str(own / "compiled") if own else "")
     jax.config.update("jax_compilation_cache_dir", str(Path(folder).expanduser()) if folder else None)
     # By default jax does not keep programs that compile within a second, which are most of a small run's.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    if folder:
+        _mend_cache(Path(folder).expanduser())
+
+
+def _mend_cache(folder: Path) -> None:
+    """Removes kept programs that cannot be read or were not written whole, and says so once instead of jax.
+
+    jax never replaces an entry, so one that a full disk or a kill cut would be compiled in each run.
+    """
+    usual, said = warnings.showwarning, set[str]()
+
+    def show(message: Warning | str, *where: Any, **more: Any) -> None:
+        found = _CACHE_WARNING.fullmatch(str(message))
+        if found is None:
+            return usual(message, *where, **more)
+        writing = found["doing"] == "writing"
+        with contextlib.suppress(OSError):
+            entries = sorted(folder.glob(f"{glob.escape(found['name'])}-*"), key=lambda path: path.stat().st_mtime)
+            for entry in entries[-1:] if writing else entries:  # jax names the program, and not the file
+                entry.unlink(missing_ok=True)
+        if found["doing"] not in said:
+            said.add(found["doing"])
+            progress.say(_describe_cache(folder, why=found["why"], writing=writing))
+
+    warnings.showwarning = show
+
+
+def _describe_cache(folder: Path, *, why: str, writing: bool) -> str:
+    why = " ".join(why.split())[:200]
+    if writing:
+        return (
+            f"Compiled programs cannot be kept in {folder} ({why}), so the next run compiles them again. Make room "
+            "there, or give another folder: --config.compilation_cache=FOLDER."
+        )
+    return f"Compiled programs in {folder} that cannot be read are removed and compiled again ({why})."
 
 
 def _join(config: ProcessConfig) -> None:

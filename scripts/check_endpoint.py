@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from openai import OpenAI, OpenAIError
+from openai import DefaultHttpxClient, OpenAI, OpenAIError
 from PIL import Image
 
 from radvqa_jax import files
@@ -75,6 +75,12 @@ def as_data_url(path: Path, resolution: int) -> str:
     buffer = io.BytesIO()
     Image.fromarray(levels).save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def connect(base_url: str, *, key: str) -> OpenAI:
+    """A client that sends to the machine of `base_url` alone: through no proxy if that is this one, and no redirect."""
+    http = DefaultHttpxClient(trust_env=not is_local(base_url), follow_redirects=False)
+    return OpenAI(base_url=base_url, api_key=key, max_retries=2, http_client=http)
 
 
 def ask(client: OpenAI, model: str, record: Record, image: str, *, max_tokens: int) -> str:
@@ -154,7 +160,7 @@ def main() -> int:
         parser.error(f"{args.predictions} holds no predictions.")
     paths = [find_image(args.images, record.image_used or record.image_id) for record in records]
     tokenizer = Tokenizer(args.tokenizer)
-    client = OpenAI(base_url=args.base_url, api_key=os.environ.get(args.key_variable) or "none", max_retries=2)
+    client = connect(args.base_url, key=os.environ.get(args.key_variable) or "none")
     compared, failed = [], 0
     for record, path in zip(records, paths, strict=True):
         try:

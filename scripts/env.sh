@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the Python environment if it is missing or out of date, and puts it first on PATH. From any folder:
+# Makes the Python environment if it is missing or out of date, and puts it first on PATH. In bash, from any folder:
 #   source scripts/env.sh
 # RADVQA_VENV    its folder; .venv of the repository if not given
 # RADVQA_LOCK    the versions to install. If not given: requirements-oldest.lock (Python 3.11; the whole suite runs on it), or
@@ -9,6 +9,9 @@
 # RADVQA_PYTHON  the Python to make it with; if not given, one is searched on PATH and under pyenv
 # An environment has a stamp of its contents. If the stamp says that it was interrupted, it is made again; if the stamp is
 # old, it is brought up to date. An environment that this script did not make is used as it is and never deleted.
+
+# Another shell does not know the path of this file, and would take another folder for the repository.
+[ -n "${BASH_VERSION:-}" ] || { echo "env: this shell is not bash. Start bash, and repeat: source scripts/env.sh" >&2; return 1; }
 
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 

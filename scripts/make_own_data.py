@@ -59,7 +59,8 @@ def make(folder: Path, *, images: int, seed: int = 0) -> int:
     with atomic_write(folder / BEGUN, "w", private=False) as file:
         file.write("".join(f"{name}={value}\n" for name, value in now.items()))
     for item in items:
-        (folder / f"images/{item.image_id}.png").write_bytes(encode_png(draw_image(item, seed=seed).image))
+        with atomic_write(folder / f"images/{item.image_id}.png", "wb", private=False) as file:
+            file.write(encode_png(draw_image(item, seed=seed).image))
     with atomic_write(questions, "wb", private=False) as file:
         file.write(content)
     return len(rows)

@@ -1,6 +1,7 @@
 """The Python and the lock that scripts/env.sh chooses. Stand-ins for Python only report a version."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -51,6 +52,18 @@ def source(machine: Path, **variables: str) -> str:
     done = subprocess.run(command, env=variables, capture_output=True, text=True, cwd=REPO, timeout=60, check=False)
     assert done.returncode != 0
     return done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash", "zsh"])
+def test_another_shell_is_refused_before_it_takes_another_folder_for_the_repository(shell: str, tmp_path: Path) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed")
+    (tmp_path / "clone" / "scripts").mkdir(parents=True)
+    shutil.copy(REPO / "scripts" / "env.sh", tmp_path / "clone" / "scripts")
+    command = [shell, "-c", "unset BASH_VERSION; . ./scripts/env.sh; echo status $?"]
+    done = subprocess.run(command, cwd=tmp_path / "clone", capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "status 1\n" and done.stderr.startswith("env: this shell is not bash. Start bash")
+    assert [path.name for path in tmp_path.iterdir()] == ["clone"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Compiled programs are kept in the configured folder, and found again."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -57,6 +58,46 @@ def test_no_program_is_kept_if_the_cache_is_off(tmp_path: Path, own_cache: None)
     keep_compiled("")
     compile_something(12)
     assert not (tmp_path / "kept").exists()
+
+
+def compile_in(folder: Path, *numbers: int) -> None:
+    """Compiles a program for each number, with the warnings of a user's run."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        keep_compiled(str(folder))
+        for number in numbers:
+            jax.jit(lambda x, n=number: jnp.sin(x) + n).lower(jnp.ones(3)).compile()
+
+
+def test_a_program_that_was_cut_is_compiled_and_kept_anew(
+    tmp_path: Path, own_cache: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def compile_both() -> str:
+        compile_in(tmp_path / "kept", 13, 14)
+        return capfd.readouterr().err
+
+    assert not compile_both()
+    kept = {path: path.read_bytes() for path in (tmp_path / "kept").glob("*lambda*")}
+    assert len(kept) == 2
+    for path, content in kept.items():
+        path.write_bytes(content[: len(content) // 2])
+    (said,) = compile_both().splitlines()  # one line, and none of jax
+    assert said.startswith(f"Compiled programs in {tmp_path}/kept that cannot be read are removed and compiled again (")
+    assert not compile_both()
+
+
+def test_a_cache_that_cannot_be_written_is_one_line_with_its_folder(
+    tmp_path: Path, own_cache: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("jax._src.lru_cache.LRUCache.put", full)
+        compile_in(tmp_path, 15, 16)
+    (said,) = capfd.readouterr().err.splitlines()
+    assert said.startswith(f"Compiled programs cannot be kept in {tmp_path} (OSError: [Errno 28] No space left")
+    assert said.endswith("give another folder: --config.compilation_cache=FOLDER.")
 
 
 def test_the_peak_of_a_program_has_its_temporaries_on_a_cpu_too() -> None:

@@ -163,7 +163,7 @@ class NpzReader:
                 held = member.file_size - start
         except (*DAMAGE, MemoryError) as error:  # the last of Python's parser, for a header that is nested too deeply
             raise self._error(
-                f"the header of the array {name!r} is damaged ({error or 'nested too deeply'})"
+                f"the header of the array {name!r} is damaged ({str(error) or 'nested too deeply'})"
             ) from error
         if dtype.hasobject:
             raise self._error(f"the array {name!r} is a pickle of Python objects, which could run any code when loaded")

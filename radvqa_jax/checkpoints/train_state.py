@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -80,7 +81,7 @@ class Checkpointer:
         self._may_differ, self.changed = tuple(may_differ), list[str]()
         if jax.process_index() == 0:
             _set_incomplete_aside(self.folder)
-        _wait_for_all("steps that are not whole are set aside")
+        _wait_for_all("steps that are not whole are out of the way")
         self._save_every, self._saving, self._under_way = save_every, 0, False
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
         try:
@@ -306,16 +307,25 @@ def _is_whole(step: Path) -> bool:
 
 
 def _set_incomplete_aside(folder: Path) -> None:
-    """Renames steps that are not whole, so that the last good one is found; a copy that was cut short leaves such."""
-    for step in _steps(folder):
-        if not _is_whole(step):
-            aside = step.with_name(step.name + SET_ASIDE)
-            number = 1
-            while aside.exists():
-                number += 1
-                aside = step.with_name(f"{step.name}{SET_ASIDE}{number}")
-            step.rename(aside)
-            log.warning("%s is not whole; it was renamed to %s, and the step before it counts.", step, aside.name)
+    """Renames newest steps that are not whole, so that the last good one is found; a copy that was cut short has such.
+
+    An older one is what remains of a step that was being removed when the process was killed. It is removed.
+    """
+    steps = _steps(folder)
+    newest = max((int(step.name) for step in steps if _is_whole(step)), default=-1)
+    for step in steps:
+        if _is_whole(step):
+            continue
+        if int(step.name) < newest:
+            shutil.rmtree(step, ignore_errors=True)
+            continue
+        aside = step.with_name(step.name + SET_ASIDE)
+        number = 1
+        while aside.exists():
+            number += 1
+            aside = step.with_name(f"{step.name}{SET_ASIDE}{number}")
+        step.rename(aside)
+        log.warning("%s is not whole; it was renamed to %s, and the step before it counts.", step, aside.name)
 
 
 class _EchoOfTensorstore(logging.Filter):

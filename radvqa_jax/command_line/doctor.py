@@ -83,15 +83,19 @@ def _keys() -> Iterator[str]:
         yield f"{name} is {'set' if os.environ.get(name) else 'not set'}"
 
 
-def _folders() -> list[Path]:
-    """The folders of prepared data sets: the default one, and the demo's."""
+def _folders() -> list[str]:
+    """The names of the folders of prepared data sets: the default one, and the demo's."""
     text = experiments()["demo"].path.read_text(encoding="utf-8") if "demo" in experiments() else ""
     own = re.findall(r'data_dir = "(.+)"', text)
-    return [Path(name).expanduser() for name in dict.fromkeys([Config().data.data_dir, *own])]
+    return list(dict.fromkeys([Config().data.data_dir, *own]))
 
 
 def _prepared() -> Iterator[str]:
-    for folder in _folders():
+    for name in _folders():
+        folder = Path(os.path.expanduser(name))  # unlike Path.expanduser no error where there is no home folder
+        if folder.parts[0] == "~":
+            yield f"{name}: unknown, because ~ is not a home folder on this machine; set HOME"
+            continue
         found = sorted(path.parent.relative_to(folder) for path in folder.glob("*/**/dataset_info.json"))
         yield f"{folder}: " + (", ".join(map(str, found)) if found else "none")
 

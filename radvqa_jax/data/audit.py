@@ -18,6 +18,7 @@ LEAKS = ("images", "near_images", "medpix_pictures", "cases", "triplets")
 # Images that one program drew of one anatomy resemble each other: the closest of phantom_rad's train and test are 16
 # bits apart and show other lesions. Between two such sets only copies count.
 DRAWN_BITS = 8
+FLOAT = re.compile(r"^(\d+)\.0+$", re.ASCII)  # a whole number, written as a float
 SHORT_NUMBER = 5  # most digits of a number with which a table counts its cases; hospitals give patients longer ones
 LISTED_PAIRS = 50  # of nearly equal images
 LISTED_SUSPECTS = 12  # of the closest pairs up to SUSPECT_BITS, for a person to look at; they do not count as leaks
@@ -39,11 +40,15 @@ def _case(case: str, rows: RowSource) -> str:
     """The id by which a case is compared with those of other sets.
 
     A bare number identifies a case only within its data set, and a short one only within its table; PMC123 or MPX0001
-    is the same case in any data set.
+    is the same case in any data set. Capitals do not count, nor does the final `.0` of a number, which pandas writes.
+    Leading zeros, which Excel removes, do not count if the rest is long: 0012345678 is 12345678, but 007 and 7 may be
+    two patients.
     """
+    case = FLOAT.sub(r"\1", case.casefold())
     if not case.isdigit():
         return case
-    dataset = rows.source.dataset
+    dataset, rest = rows.source.dataset, case.lstrip("0")
+    case = rest if len(rest) > SHORT_NUMBER else case
     of_table = dataset == TABLE and len(case) <= SHORT_NUMBER
     return f"{dataset}/{rows.fingerprint['builder_config']}/{case}" if of_table else f"{dataset}/{case}"
 

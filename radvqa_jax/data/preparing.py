@@ -44,8 +44,6 @@ def prepare(dataset: str, *, builder_config: str = "", data: DataConfig) -> dict
     builder = _builder(dataset, builder_config, data)
     place = _place(builder, data)
     _tidy(place, dataset)
-    if not builder.is_prepared():
-        builder = _builder(dataset, builder_config, data)  # the old one may have been put back
     said = "already prepared"
     if dataset == WRITTEN:  # prepared by the mode that writes them
         if not builder.is_prepared():
@@ -71,7 +69,7 @@ def prepare(dataset: str, *, builder_config: str = "", data: DataConfig) -> dict
 
 
 def _tidy(place: Path, dataset: str) -> None:
-    """Removes or undoes the remains of a killed run next to a prepared data set, unless another run works there."""
+    """Removes the remains of a killed run next to a prepared data set, unless another run works there."""
     if leftovers(place):
         with contextlib.suppress(locks.InUse, OSError), locks.hold(place.parent, doing=f"tidying {dataset}"):
             remove_leftovers(place)

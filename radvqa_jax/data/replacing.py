@@ -1,10 +1,13 @@
 """Replaces a prepared folder only when the new one is complete; clears or undoes the remains of a killed run.
 
-Only the process that holds the lock of the parent folder may call these functions.
+Only the process that holds the lock of the parent folder may call these functions; `put_back` takes it itself.
 """
 
+import contextlib
 import shutil
 from pathlib import Path
+
+from radvqa_jax import locks
 
 INCOMPLETE = "incomplete."  # prefix of a folder that TFDS is still writing
 
@@ -26,6 +29,19 @@ def replace(place: Path, new: Path) -> None:
         place.rename(old)
     new.rename(place)
     remove_leftovers(place)
+
+
+def put_back(place: Path) -> bool:
+    """Undoes a replacement that was killed halfway; returns whether the folder is there.
+
+    If another process is replacing it, this one waits: the old folder is aside only at the end of a replacement.
+    """
+    old = _replaced(place)
+    if old.exists() and not place.exists():
+        with contextlib.suppress(OSError), locks.hold(place.parent, doing=f"putting {place.name} back", wait=True):
+            if old.exists() and not place.exists():
+                old.rename(place)
+    return place.exists()
 
 
 def leftovers(place: Path) -> list[Path]:

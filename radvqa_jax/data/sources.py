@@ -22,6 +22,7 @@ from radvqa_jax.data.dicom_window import WINDOWS, DoesNotApply
 from radvqa_jax.data.fingerprint import make_fingerprint
 from radvqa_jax.data.prepared_options import check_set_options
 from radvqa_jax.data.prepared_report import read_origin, read_record
+from radvqa_jax.data.replacing import put_back
 from radvqa_jax.data.rows import Prepared, RowSource
 from radvqa_jax.data.text_index import load_index
 from radvqa_jax.data.written import DATASET as WRITTEN
@@ -60,6 +61,8 @@ def make_builder(dataset: str, *, builder_config: str, data: DataConfig) -> tfds
     prepared_files.check_regular(Path(data.data_dir).expanduser() / dataset, way_out=way_out)
     try:
         builder = _open_builder(dataset, builder_config, data)
+        if not builder.is_prepared() and put_back(Path(builder.data_dir)):
+            builder = _open_builder(dataset, builder_config, data)
     except refused as error:
         raise ValueError(_damaged(dataset, data, error) + way_out) from error
     folder = Path(builder.data_dir)

@@ -21,6 +21,7 @@ class Finished(NamedTuple):
     done: Done | None
     pairs: Sequence[Candidate] = ()
     failure: str = ""
+    answered: bool = False  # by the endpoint, and not from the cache or by the templates
 
 
 def chat_config(config: SynthesisConfig) -> ChatConfig:
@@ -108,7 +109,7 @@ def ask_writer(client: ChatClient, work: Work, config: SynthesisConfig) -> Finis
         EndpointError: if every other request would fail in the same way.
         BudgetSpent: if the budget allows no further request.
     """
-    writing, why, tokens, model, estimated = config.writing, "", 0, "", False
+    writing, why, tokens, model, estimated, answered = config.writing, "", 0, "", False, False
     schema = prompts.schema(work.writer, pairs=len(work.kinds))
     for attempt in range(writing.attempts):
         prompt = prompts.make_prompt(
@@ -124,6 +125,7 @@ def ask_writer(client: ChatClient, work: Work, config: SynthesisConfig) -> Finis
                 raise
             return Finished(None, failure=error.kind)
         tokens, model, estimated = tokens + reply.tokens, reply.model, estimated or reply.estimated
+        answered = answered or not reply.cached
         try:
             drafts = read_drafts(work.writer, reply, mark=prompt.mark, kinds=work.kinds, image=work.image)
         except Unusable as error:
@@ -144,9 +146,9 @@ def ask_writer(client: ChatClient, work: Work, config: SynthesisConfig) -> Finis
             for draft in drafts
         ]
         read = {"replies": attempt + 1, "tokens": tokens, "model": model, "estimated": estimated}
-        return Finished(_done(work, state="written", pairs=len(pairs), **read), pairs)
+        return Finished(_done(work, state="written", pairs=len(pairs), **read), pairs, answered=answered)
     read = {"replies": writing.attempts, "tokens": tokens, "model": model, "estimated": estimated}
-    return Finished(_done(work, state="rejected", why=why, **read))
+    return Finished(_done(work, state="rejected", why=why, **read), answered=answered)
 
 
 def fill_templates(work: Work, config: SynthesisConfig, values: Mapping[str, Sequence[str]], *, seed: int) -> Finished:

@@ -173,7 +173,10 @@ def write(
             bar.set_postfix_str(rates, refresh=False)
             bar.update(len(batch))
             for one in batch:
-                failures = failures + 1 if one.failure and not config.chat.offline else 0
+                if one.failure and not config.chat.offline:
+                    failures += 1
+                elif one.answered:  # what no server wrote does not show that it works
+                    failures = 0
                 if failures == config.writing.max_failures:
                     raise WritingStopped(f"{config.chat.base_url} failed {failures} times in a row ({one.failure}).")
     except (BudgetSpent, EndpointError, WritingStopped) as error:

@@ -45,6 +45,19 @@ def test_an_incomplete_step_does_not_hide_a_complete_one(
             assert checkpointer.latest_step() == 2
 
 
+@pytest.mark.parametrize("part", ["_CHECKPOINT_METADATA", "run", "state", "state/manifest.ocdbt"])
+def test_the_rest_of_a_step_that_was_being_removed_is_removed(
+    tmp_path: Path, part: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_steps(tmp_path, 1, 2)
+    shutil.copytree(tmp_path / "1", tmp_path / "0")
+    lost = tmp_path / "0" / part
+    shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
+    with caplog.at_level(logging.WARNING), open_folder(tmp_path) as checkpointer:
+        assert checkpointer.latest_step() == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"] and not caplog.text
+
+
 @pytest.mark.parametrize("item", ["state", "run"])
 def test_a_damaged_step_is_an_error_that_names_the_one_before(tmp_path: Path, item: str) -> None:
     save_steps(tmp_path, 1, 2)

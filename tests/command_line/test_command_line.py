@@ -148,6 +148,12 @@ def test_the_doctor_shows_no_key_and_fails_on_a_wrong_device(
     assert "HF_TOKEN is set" in out and "OPENAI_API_KEY is not set" in out and "secret-value" not in out
     for part in ("versions:", "extras:", "data sets:", "devices:", "1 programs agree with NumPy"):
         assert part in out
+    with monkeypatch.context() as homeless:
+        for name in ("HOME", "XDG_CACHE_HOME"):
+            homeless.delenv(name, raising=False)
+        homeless.setattr(os, "getuid", lambda: 2**31 - 3)  # a container's user, whom the system does not know
+        assert doctor.doctor() == 0
+        assert "~/tensorflow_datasets: unknown, because ~ is not a home folder" in capsys.readouterr().out
     monkeypatch.setattr(device_check, "programs", lambda: device_check_programs(1.0))
     assert doctor.doctor() == 1
     assert "computes wrong results" in capsys.readouterr().err

@@ -136,16 +136,26 @@ def test_bare_numbers_are_cases_of_their_own_data_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "config", "leak"),
+    ("case", "other", "config", "leak"),
     [
-        ("7", "oslo", []),  # each table counts its patients
-        ("7", "berlin", ["cases"]),
-        ("40123456", "oslo", ["cases"]),  # a patient of one hospital in two tables
-        ("P7", "oslo", ["cases"]),
+        ("7", "7", "oslo", []),  # each table counts its patients
+        ("7", "7", "berlin", ["cases"]),
+        ("40123456", "40123456", "oslo", ["cases"]),  # a patient of one hospital in two tables
+        ("P7", "P7", "oslo", ["cases"]),
+        ("0040123456", "40123456", "oslo", ["cases"]),  # a number that Excel saved
+        ("40123456.0", "40123456", "oslo", ["cases"]),  # a column of pandas with a gap
+        ("MRN-1", "mrn-1", "oslo", ["cases"]),
+        ("7.0", "7", "berlin", ["cases"]),
+        ("7.0", "7", "oslo", []),
+        ("007", "7", "berlin", []),  # may be two patients; the table's preparation warns
+        ("000007", "7", "berlin", []),
+        ("1.2.840.0", "1.2.840", "oslo", []),  # no number
     ],
 )
-def test_a_short_number_is_a_case_of_its_own_table(case: str, config: str, leak: list[str]) -> None:
-    sets = {"train": fake_rows(1, case_id=[case]), "test": fake_rows(1, first=9, case_id=[case])}
+def test_a_number_is_the_case_of_its_table_or_data_set_however_it_is_written(
+    case: str, other: str, config: str, leak: list[str]
+) -> None:
+    sets = {"train": fake_rows(1, case_id=[case]), "test": fake_rows(1, first=9, case_id=[other])}
     for (name, rows), table in zip(sets.items(), ("berlin", config), strict=True):
         rows.source = SourceConfig(dataset="table", builder_config=table, split=name)
         rows.fingerprint = {"dataset": "table", "builder_config": table}

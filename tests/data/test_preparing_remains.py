@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +68,18 @@ def test_remains_of_a_killed_rebuild_are_removed_by_the_next_use(config: Callabl
 
 def test_a_set_that_a_killed_rebuild_moved_aside_is_used_without_its_files(config: Callable[..., DataConfig]) -> None:
     folder = Path(prepare("vqa_rad", data=config())["path"])
-    folder.rename(folder.with_name(f".replaced-{folder.name}"))
+    aside = folder.with_name(f".replaced-{folder.name}")
+    folder.rename(aside)
     assert prepare("vqa_rad", data=config(manual_dir=""))["origin"].startswith("already prepared from 6 files")
-    assert answers(config())
+    folder.rename(aside)
+    assert answers(config()) and not aside.exists()  # by whoever opens it first
+    folder.rename(aside)
+    with ThreadPoolExecutor(1) as pool, locks.hold(folder.parent, doing="a rebuild, between its two renames"):
+        opened = pool.submit(answers, config())
+        with pytest.raises(FutureTimeout):
+            opened.result(2)
+        aside.rename(folder)
+    assert opened.result()
 
 
 def test_written_questions_that_a_stopped_run_moved_aside_are_put_back(

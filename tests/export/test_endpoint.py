@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import pytest
+from openai import OpenAIError
 from PIL import Image
 
 from radvqa_jax.backbones import abstract_params
@@ -91,6 +92,22 @@ def test_another_machine_must_be_allowed(repo: Path, tmp_path: Path) -> None:
     command += ["--tokenizer", "x", "--base-url", "https://example.org/v1", "--model", "x"]
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(repo)}, capture_output=True, text=True)
     assert done.returncode == 2 and "Give --allow-remote" in done.stderr
+
+
+def test_nothing_is_sent_past_the_server_of_this_machine(
+    script: ModuleType, chat_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither to the environment's proxy, which would see images and key, nor to where the server redirects."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    client = script.connect(chat_server.url, key="k")
+    assert script.ask(client, "m", record(0, "a"), "data:,", max_tokens=1) == "fine"
+    chat_server.behave = lambda body: (307, "text/plain", b"", {"Location": f"{chat_server.url}/elsewhere"})
+    with pytest.raises(OpenAIError, match="307"):
+        script.ask(client, "m", record(0, "a"), "data:,", max_tokens=1)
+    assert len(chat_server.requests) == 2
 
 
 def random_weights(path: Path, tokenizer: Tokenizer) -> Flat:

@@ -50,6 +50,18 @@ def test_a_failing_endpoint_stops_the_run_and_the_next_continues(
     assert len(chat_server.requests) == before + 4 and len(written(tmp_path)) == 24
 
 
+def test_templates_do_not_count_as_replies_of_a_failing_endpoint(
+    configure: Configure, chat_server: Any, tmp_path: Path
+) -> None:
+    chat_server.behave = lambda body: (500, "text/plain", b"", SOON)
+    config = configure(
+        writers=(("templates", 1.0), ("case", 1.0)), limit=12, max_failures=3, chat={"concurrency": 1, "retries": 0}
+    )
+    with pytest.raises(WritingStopped, match=r"failed 3 times in a row \(status 500\)"):
+        write_candidates(config, tmp_path)
+    assert {row["writer"] for row in read_jsonl(tmp_path / "written.jsonl")} == {"templates"}
+
+
 def test_the_budget_stops_the_run_and_the_next_continues(
     configure: Configure, chat_server: Any, tmp_path: Path
 ) -> None:

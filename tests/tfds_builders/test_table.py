@@ -138,7 +138,11 @@ def test_ids_are_hidden_with_a_key_that_stays(folder: Path, tmp_path: Path) -> N
     for path in built.folder.rglob("*"):
         assert not path.is_file() or not {b"Doe", b"MRN-7", b"a.png"} & set(path.read_bytes().split(b'"'))
     assert (tmp_path / "data/.radvqa_id_key").stat().st_mode & 0o777 == 0o600
+    left, copy = tmp_path / "data/.radvqa_id_key.0123abcd", tmp_path / "data/.radvqa_id_key.saved"
+    left.touch()  # of a build that was killed while it wrote the key
+    copy.touch()
     assert all_rows(build(folder, tmp_path / "data", name="again", hash_ids=True))[0]["case_id"] == row["case_id"]
+    assert copy.exists() and not left.exists()
     assert all_rows(build(folder, tmp_path / "elsewhere", hash_ids=True))[0]["case_id"] != row["case_id"]
 
 

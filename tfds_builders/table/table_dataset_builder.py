@@ -154,10 +154,12 @@ def _id_key(root: Path) -> bytes:
                 file.flush()
                 os.fsync(file.fileno())
             os.link(new, path)  # unlike a rename, it never replaces the key of a simultaneous build
-        except FileExistsError:
-            pass  # another build has made the key meanwhile: use that one
+        except (FileExistsError, FileNotFoundError):
+            pass  # another build has made the key meanwhile, and may have removed the new one: use that one
         finally:
             new.unlink(missing_ok=True)
+    for left in root.glob(f"{KEY_FILE}.{8 * '[0-9a-f]'}"):  # of killed builds
+        left.unlink(missing_ok=True)
     key = read_regular(path).decode("ascii", "replace").strip()
     if not re.fullmatch(r"[0-9a-f]{64}", key):
         raise ValueError(
