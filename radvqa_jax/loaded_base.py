@@ -17,6 +17,7 @@ from radvqa_jax.checkpoints.adapter import inspect_adapter
 from radvqa_jax.checkpoints.adapter_formats import inspect_any_adapter
 from radvqa_jax.checkpoints.peft import is_peft
 from radvqa_jax.config import EMBEDDED, EMBEDDED_SHA256, Config
+from radvqa_jax.config.bounds import MOST_PIXELS
 from radvqa_jax.config.rules import check
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.decoding.image_tokens import ImageTokens
@@ -71,6 +72,11 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
             f"embeds {variant.llm.vocab_size}. Give the tokenizer that belongs to the checkpoint."
         )
     stages = _trained_stages(config)
+    if stages and variant.resolution > MOST_PIXELS:  # adapter.json would be refused after the training
+        raise ValueError(
+            f"model.checkpoint={config.model.checkpoint} is for images of {variant.resolution} pixels, and a stage may "
+            f"train with {MOST_PIXELS} a side. Set model.resolution."
+        )
     mesh, answering = mesh_of(config), answering_mesh(config)
     if mesh is not None:
         for stage in (config.stages[name] for name in stages):

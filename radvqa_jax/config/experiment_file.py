@@ -72,7 +72,7 @@ def _describe(error: Exception, file: Path) -> str:
     if inside:
         return say_mistake(kind, said, line=inside[-1].lineno or 0, code=inside[-1].line or "")
     if isinstance(error, TypeError):
-        return f"this experiment takes no argument after a colon ({said})."
+        return f"this experiment takes no argument after a colon, or needs one ({said})."
     return f"{kind}: {said}"
 
 

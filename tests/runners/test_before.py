@@ -13,6 +13,7 @@ from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.config import CellConfig, MeshConfig, SourceConfig
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.files import read_json
+from radvqa_jax.models.variants import get_variant, variant_name
 from radvqa_jax.runners import RUNNERS
 from radvqa_jax.runners.saliency import refuse_other_maps
 from radvqa_jax.training import stage_plan
@@ -195,3 +196,12 @@ def test_exact_counts_that_cannot_be_are_found_before_the_base_answers(
     stages["stage2"] = dataclasses.replace(last, sources=(dataclasses.replace(last.sources[0], count=10**6),))
     with pytest.raises(ValueError, match=r"Exact counts ask for|Every source has an exact count"):
         RUNNERS[mode](dataclasses.replace(config, stages=stages), tmp_path)
+
+
+def test_a_checkpoint_of_more_pixels_than_an_adapter_may_have_is_refused_before_training(
+    micro_config: MakeConfig,
+) -> None:
+    config = micro_config({"mode": "train"})
+    model = dataclasses.replace(config.model, variant=variant_name(get_variant(config.model.variant).at(1274)))
+    with pytest.raises(ValueError, match=r"micro\.npz is for images of 1274 pixels, and a stage may train with 1260 a"):
+        loaded_base.inspect_model(dataclasses.replace(config, model=model))
