@@ -9,7 +9,7 @@ just the reference. Neither searches a reply for the reference.
 import re
 from typing import Literal, NamedTuple, get_args
 
-from radvqa_jax.evaluation import chinese, choices, frames, marks, normalize, polarity
+from radvqa_jax.evaluation import chinese, chinese_closed, choices, frames, marks, normalize, polarity
 from radvqa_jax.evaluation.clean import clean
 from radvqa_jax.schema import Record
 
@@ -89,7 +89,7 @@ def _framed_option(record: Record, reply: str, language: str) -> int | None:
 
 def _yes_no(record: Record, reply: str, reference: str, column: Column, language: str) -> Verdict:
     wide = column == "radvqa"
-    read = chinese.parse_yes_no if language == "zh" and chinese.has_han(reply) else polarity.parse_yes_no
+    read = chinese_closed.parse_yes_no if language == "zh" and chinese.has_han(reply) else polarity.parse_yes_no
     return _compared("yes/no", read(reply, record.question, by_statement=wide), reference)
 
 
@@ -150,7 +150,7 @@ def _verdict(record: Record, reply: str, column: Column, language: str) -> Verdi
     if record.choices:
         return _choice(record, reply, column, language)
     if language == "zh":
-        if reference := chinese.reference_polarity(record.reference, record.question):
+        if reference := chinese_closed.reference_polarity(record.reference, record.question):
             return _yes_no(record, reply, reference, column, language)
         return _open_chinese(record, reply, column)
     reference = normalize.normalize(record.reference)

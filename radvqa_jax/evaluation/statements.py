@@ -1,14 +1,15 @@
 """A statement read as the answer to a yes/no question: "no midline shift" to "Is the trachea midline?" is a yes.
 
 A statement answers by presence (the finding in question is present or not), by opposites (terms/polarity.tsv: enlarged
-and normal in size, midline and shifted), or as a whole (nothing is abnormal). Anything less certain gives no answer.
+and normal in size, midline and shifted), or as a whole (nothing is abnormal). It must be about the same side, level and
+size (terms/exclusive.tsv). Anything less certain gives no answer.
 """
 
 import functools
 import re
 from typing import Literal, NamedTuple
 
-from radvqa_jax.evaluation import terms
+from radvqa_jax.evaluation import exclusive, terms
 
 _POLAR = re.compile(
     r"(?:\w+ ){0,3}?(?:is|are|was|were|do|does|did|can|could|has|have|will|would|should|any|evidence)\b", re.IGNORECASE
@@ -26,12 +27,16 @@ _GENERIC = set(
     identified noted present presence appear appears appearing look looks show shows shown showing demonstrate
     demonstrates demonstrated reveal reveals see any there is are was were be been of in on the this that these
     those it its acute significant obvious definite apparent evident at all a an to and or with by from have has
-    had do does did can could within you i we here detected observed found indicate suggest consistent finding
-    discernible gross clear overt large small used use
+    had do does doe did contain include can could within you i we here detected observed found indicate suggest
+    consistent finding discernible gross clear overt large small used use
     using given administered which as well entire his her their patients clearly well
     appropriately evidenced indicating suggesting suggestive also both side""".split()
 )
 _EXTENT = set("left right bilateral multiple diffuse focal patchy mild moderate severe scattered extensive".split())
+# Nouns that many structures share: the left lobe of the liver is not that of the thyroid.
+_PARTS = set(
+    "lobe pole side region area aspect part portion zone field wall size shape angle margin border head tail".split()
+)
 _DEGREES = set("poorly barely hardly partially partly incompletely scarcely".split())  # nearly a denial
 # Nothing is wrong; "acute disease" and the like stand for any abnormality.
 _NOTHING = re.compile(
@@ -45,6 +50,8 @@ _NOTHING = re.compile(
 _NORMAL = 0  # the pair of normal and abnormal, the first line of the table
 _BREAK = re.compile(r"[.;:\n]+\s?|,\s|\s-\s|\bbut\b|\bhowever\b|\bwhile\b|\balthough\b")
 _PREPOSITIONS = set("in on of at within under above below around along over near with to behind inside".split())
+
+_IDLE = _GENERIC | _NEGATORS | _PREPOSITIONS
 
 
 class _Pairs(NamedTuple):
@@ -90,6 +97,7 @@ class _Asked(NamedTuple):
     words: str
     content: frozenset[str]
     key: str
+    place: frozenset[str]  # the words from the place on
     good: dict[int, str]
     bad: dict[int, str]
 
@@ -107,17 +115,66 @@ def _ask(question: str) -> _Asked | None:
     good = _phrases(padded, _pairs().good)
     bad = _phrases(padded, _pairs().bad)
     good = {pair: phrase for pair, phrase in good.items() if not any(phrase in other.split() for other in bad.values())}
-    key, content = "", []
+    key, content, place = "", [], []
     placed = False
     for word in words.split():
         placed = placed or (bool(content) and word in _PREPOSITIONS)
         if word not in _GENERIC and word not in _PREPOSITIONS:
             content.append(word)
             key = key if placed else word
-    return _Asked(words, frozenset(content), key, good, bad)
+        if placed:
+            place.append(word)
+    return _Asked(words, frozenset(content), key, frozenset(place), good, bad)
 
 
-def _by_opposites(words: str, negated: bool, asked: _Asked) -> Literal["yes", "no"] | None:
+def _content(words: list[str]) -> list[str]:
+    return [word for word in words if word not in _IDLE]
+
+
+def _covers(words: list[str], asked: _Asked, *, whole: bool, named: str = "") -> bool:
+    """Whether a clause says enough on the sides, levels and sizes of its question.
+
+    Args:
+        words: the words of the clause.
+        asked: the question.
+        whole: the clause is about all of its subject, as a denial and "the lungs are clear" are. Then it may not be
+            narrower than the question. Otherwise the clause may not be wider: "an effusion" need not be a large one.
+        named: the phrase of the question that the clause answers.
+    """
+    required = exclusive.required()
+    mine, theirs = required & set(words), required & set(asked.words.split())
+    if whole:
+        mine -= exclusive.sizes()  # "No large pneumothorax" is a no in reports
+    if "bilateral" in mine and not (whole and _NEGATORS & set(words)):
+        mine |= {"left", "right"}
+    if whole:
+        return mine - {"bilateral", "left", "right"} <= theirs if {"left", "right"} <= mine else mine <= theirs
+    missing = theirs - mine - set(named.split())
+    if not missing:
+        return True
+    rest = set(_content(words)) - _pairs().words - required
+    # "There is a mass" answers "Is there a mass in the left lung?", "opacified" answers "Is the left lung opacified?".
+    return (missing <= asked.place and not rest & asked.place) or (not rest and "there" not in asked.words.split())
+
+
+def _shares_subject(content: set[str], asked: _Asked, *, whole: bool) -> bool:
+    """Whether the statement is about the subject of the question, or about the image as a whole."""
+    idle = _pairs().words | exclusive.required() | _EXTENT
+    mine, theirs = (
+        (words | {"heart"} if "cardiomegaly" in words else words) - idle for words in (content, asked.content)
+    )
+    if not theirs:  # "The heart is normal" does not call the image normal
+        kinds = {word for term in terms.of_kind("modality") for word in term.split()}
+        return not (whole and _NORMAL in asked.good and mine - kinds)
+    named, asked_for = mine - _PARTS, theirs - _PARTS
+    if not mine or not (named and asked_for):
+        return not mine or bool(mine & theirs)
+    return named <= asked_for or asked_for <= named
+
+
+def _by_opposites(
+    words: str, content: set[str], negated: bool, asked: _Asked
+) -> Literal["yes", "no", "about another"] | None:
     """Reads a word of the question, or its opposite, in the statement."""
     padded = f" {words} "
     good, bad = _phrases(padded, _pairs().good), _phrases(padded, _pairs().bad)
@@ -138,22 +195,22 @@ def _by_opposites(words: str, negated: bool, asked: _Asked) -> Literal["yes", "n
             readings.add(denies(good.get(pair, "")))
     if len(readings) != 1:
         return None
-    return "yes" if readings.pop() else "no"
-
-
-def _shares_subject(content: set[str], asked: _Asked) -> bool:
-    """Whether the statement is about the subject of the question, or about the image as a whole."""
-    mine, theirs = content - _pairs().words, set(asked.content) - _pairs().words
-    if not theirs & _EXTENT:
-        mine -= _EXTENT
-    return not mine or not theirs or bool(mine & theirs)
+    agrees = readings.pop()
+    whole = agrees if asked.good else not agrees
+    named = " ".join((*asked.good.values(), *asked.bad.values()))
+    same = _shares_subject(content, asked, whole=whole) and _covers(words.split(), asked, whole=whole, named=named)
+    if asked.good and asked.bad:
+        return None
+    if not same:
+        return "about another"
+    return "yes" if agrees else "no"
 
 
 def _by_presence(words: list[str], negated: bool, asked: _Asked) -> Literal["yes", "no"] | None:
     """Reads whether the finding in question is stated or denied."""
-    content = [word for word in words if word not in _GENERIC and word not in _NEGATORS and word not in _PREPOSITIONS]
-    sides = {"left", "right"}
-    if (set(content) & sides) - asked.content and asked.content & sides:
+    content = _content(words)
+    content += ["left", "right"] if "bilateral" in content else []
+    if not _covers(words, asked, whole=negated):
         return None
     if (
         not negated
@@ -235,17 +292,21 @@ def _read_clause(clause: str, asked: _Asked) -> Literal["yes", "no"] | None:
         return None
     words = _plain(clause)
     listed = words.split()
-    nothing = bool(_NOTHING.search(clause)) or words in ("normal", "no abnormality")
+    nothing = _NOTHING.search(clause) or re.fullmatch("normal|no abnormality", words)
     negated = bool(_NEGATORS & set(listed))
-    content = {word for word in listed if word not in _GENERIC and word not in _NEGATORS and word not in _PREPOSITIONS}
+    if exclusive.contradicts(listed, asked.words.split()):
+        return None
+    content = set(_content(listed))
     if nothing:
+        before = set(_plain(clause[: nothing.start()]).split())
+        about = _NORMAL not in asked.good or _shares_subject(content & before, asked, whole=True)
+        if not about or not _covers(listed, asked, whole=True):
+            return None
         if _NORMAL in asked.good:
             return "yes"
         return "no" if asked.bad or "lesion" in asked.content else None
     if sum(word in _NEGATORS for word in listed) > 1 and "not" in listed:
         return None
-    if (asked.good or asked.bad) and _shares_subject(content, asked):
-        reading = _by_opposites(words, negated, asked)
-        if reading:
-            return reading
+    if reading := _by_opposites(words, content, negated, asked):
+        return None if reading == "about another" else reading
     return _by_presence(listed, negated, asked)

@@ -8,7 +8,7 @@ something else.
 
 import pytest
 
-from radvqa_jax.evaluation.rules import verdict
+from radvqa_jax.evaluation.rules import verdict, verdicts
 from radvqa_jax.schema import Record
 
 ORGANS = "肝脏 肺 心脏 脾脏 肾脏 大脑 膀胱 小肠".split()
@@ -144,6 +144,21 @@ OPEN: dict[str, tuple[list[str], dict[str, str]]] = {
         },
     ),
 }
+# Questions and statements about something, and pairs of which neither is the other.
+STATED = [
+    ("图中有{}吗?", "有{}", "没有{}"),
+    ("图像中包含{}吗?", "图像中包含{}", "不包含{}"),
+    ("图中存在{}吗?", "存在{}", "图中不存在{}"),
+]
+STATED += [
+    ("这是{}吗?", "这是{}", "这不是{}"),
+    ("病变在{}吗?", "病变在{}", "病变不在{}"),
+    ("{}正常吗?", "{}正常", "{}异常"),
+]
+STATED += [("{}有骨折吗?", "{}有骨折", "{}未见骨折"), ("{}是否增大?", "{}增大", "{}没有增大")]
+TWINS = (
+    "肝脏-肺 心脏-脾脏 左肺-右肺 左侧-右侧 右肺上叶-右肺下叶 左肾-左肺 MRI-CT 横断面-冠状面 大脑-小脑 两个结节-一个结节"
+)
 NEVER = ["不是{r}", "没有{r}", "不在{r}", "可能是{r}", "不知道", "无法确定", "{r}或其他", "{q}"]
 Pair = tuple[str, str, str, bool]  # question, reference, answer, whether it is right
 
@@ -177,6 +192,20 @@ def opened(kind: str) -> list[Pair]:
                 denied = [form.format(r=reference, q=question) for form in NEVER]
                 found += [(question, reference, answer, False) for answer in denied]
     return found
+
+
+@pytest.mark.parametrize(
+    "twins", [pair for twins in TWINS.split() for pair in (twins.split("-"), twins.split("-")[::-1])]
+)
+def test_a_statement_about_something_else_is_not_read(twins: list[str]) -> None:
+    mine, other = twins
+    for question, *statements in STATED:
+        for statement, answer in zip(statements, ("correct", "incorrect"), strict=True):
+            for said in (mine, other):
+                asked = Record("q", "i", question.format(mine), "是", [], [], language="zh")
+                found = verdicts(asked, statement.format(said))
+                assert found.radvqa.outcome == (answer if said == mine else "unparsed"), (question, statement, twins)
+                assert found.exact.outcome in ("unparsed", found.radvqa.outcome)
 
 
 @pytest.mark.parametrize("kind", ["yes or no", *OPEN])

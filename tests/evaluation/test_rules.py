@@ -178,6 +178,26 @@ def test_naming_several_answers_is_not_one_of_them(said: list[str], joint: str) 
         assert right == [], text
 
 
+TWINS = ["left-right", "upper-lower", "anterior-posterior", "frontal-parietal", "mild-severe"]
+STATED = [
+    ("Is there a {} fracture?", "There is a {} fracture.", "There is no {} fracture."),
+    ("Is there consolidation in the {} lung?", "There is consolidation in the {} lung.", "The {} lung is clear."),
+    ("Is there a {} effusion?", "{} effusion is seen.", "No {} effusion."),
+    ("Is the {} lobe abnormal?", "The {} lobe is abnormal.", "The {} lobe is normal."),
+    ("Is the {} chamber enlarged?", "The {} chamber is enlarged.", "The {} chamber is not enlarged."),
+]
+
+
+@pytest.mark.parametrize("twins", [pair for twins in TWINS for pair in (twins.split("-"), twins.split("-")[::-1])])
+def test_a_statement_about_another_side_level_or_size_is_not_read(twins: list[str]) -> None:
+    for question, *statements in STATED:
+        for statement, answer in zip(statements, ("correct", "incorrect"), strict=True):
+            outcomes = [
+                verdict(record("yes", question.format(twins[0])), statement.format(said)).outcome for said in twins
+            ]
+            assert outcomes == [answer, "unparsed"], (question, statement, twins)
+
+
 def test_the_language_decides_and_one_without_rules_is_named() -> None:
     assert language_of(record("yes")) == "en" and language_of(record("左肺")) == "zh"
     assert (
