@@ -25,6 +25,8 @@ csv.field_size_limit(1 << 27)
 DELIMITERS = (",", ";", "\t")
 _SEP = re.compile(r"sep=([,;\t])\s*", re.IGNORECASE)  # a first line that gives spreadsheets the delimiter
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
+_NUMBER = re.compile(r"'*\d[\d.,:/+\- eE]*")  # and dates: "1-2"
+_KEPT_NUMBER = re.compile(r"0|[1-9]\d{0,10}")
 _FULL_WIDTH = ("\uff1d", "\uff0b", "\uff0d", "\uff20")  # some programs fold them to = + - @
 
 
@@ -46,6 +48,25 @@ def original_cell(text: str) -> str:
     ('=1+1', "'tis")
     """
     return text[1:] if text.startswith("'") and safe_cell(text[1:]) == text else text
+
+
+def id_cell(text: str) -> str:
+    """An id that a spreadsheet keeps as it is. Of 000013 or 12345678e1234567 it would save another number.
+
+    >>> id_cell("000013"), id_cell("13"), id_cell("1-2"), id_cell("q013")
+    ("'000013", '13', "'1-2", 'q013')
+    """
+    return f"'{text}" if _NUMBER.fullmatch(text) and not _KEPT_NUMBER.fullmatch(text) else text
+
+
+def original_id(text: str) -> str:
+    """The id in a cell, without the apostrophes that `id_cell` and `safe_cell` put in front.
+
+    >>> original_id("'000013"), original_id("'=1"), original_id("'tis")
+    ('000013', '=1', "'tis")
+    """
+    text = original_cell(text)
+    return text[1:] if text.startswith("'") and id_cell(text[1:]) == text else text
 
 
 def write_csv(path: str | os.PathLike[str], header: Sequence[str], rows: Iterable[Sequence[object]]) -> int:

@@ -46,7 +46,7 @@ def _few(equal: Float[np.ndarray, " n"], image: np.ndarray) -> bool:
 
 
 def _interval(
-    tables: Float[np.ndarray, "i c c"], equal: Float[np.ndarray, " n"], image: np.ndarray, **bootstrap: int
+    tables: Float[np.ndarray, "i c c"], equal: Float[np.ndarray, " n"], image: np.ndarray, *, resamples: int, seed: int
 ) -> tuple[float, float] | None:
     """The 95 % interval of a kappa that is defined; None with one image.
 
@@ -54,19 +54,19 @@ def _interval(
         tables: the counts of each image.
         equal: 1 for each answer with equal verdicts.
         image: the number of its image.
-        bootstrap: `resamples` and `seed`.
+        resamples: bootstrap resamples of images.
+        seed: of the bootstrap.
     """
     if len(tables) < 2:
         return None
     if _few(equal, image):
-        estimate, whole = mean_interval(equal, image, **bootstrap), tables.sum(axis=0)
+        estimate, whole = mean_interval(equal, image, resamples=resamples, seed=seed), tables.sum(axis=0)
         expected = float(whole.sum(axis=1) @ whole.sum(axis=0) / whole.sum() ** 2)
         low, high = ((bound - expected) / (1 - expected) for bound in estimate.interval or (0.0, 1.0))
         return max(-1.0, low), high
     # Images with the same table are exchangeable: how often each kind is drawn is all that matters.
     kinds, count = np.unique(tables.reshape(len(tables), -1), axis=0, return_counts=True)
-    rng = np.random.default_rng(bootstrap["seed"])
-    draws = rng.multinomial(len(tables), count / len(tables), size=bootstrap["resamples"])
+    draws = np.random.default_rng(seed).multinomial(len(tables), count / len(tables), size=resamples)
     drawn = _kappa((draws @ kinds).reshape(-1, *tables.shape[1:]))
     low, high = np.nanquantile(drawn, PERCENTILES)
     return float(low), float(high)

@@ -8,6 +8,7 @@ endpoint.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -70,6 +71,19 @@ class JudgeFile(NamedTuple):
         return judged.score >= self.about["correct_from"]
 
 
+def judge_labels(about: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """{name of a judge: its label in tables}: model and prompt, or model and name if settings alone tell two apart.
+
+    >>> judge_labels({"medm-1": {"model": "m", "prompt": "medm"}, "medm-2": {"model": "n", "prompt": "medm"}})
+    {'medm-1': 'm (medm)', 'medm-2': 'n (medm)'}
+    >>> judge_labels({"medm-1": {"model": "m", "prompt": "medm"}, "medm-2": {"model": "m", "prompt": "medm"}})
+    {'medm-1': 'm (medm-1)', 'medm-2': 'm (medm-2)'}
+    """
+    labels = {name: f"{judge['model']} ({judge['prompt']})" for name, judge in about.items()}
+    often = Counter(labels.values())
+    return {name: f"{about[name]['model']} ({name})" if often[label] > 1 else label for name, label in labels.items()}
+
+
 def content_hash(record: Record, prediction: str) -> str:
     """The hash of the content that a judge is shown."""
     shown = [record.question, record.reference, prediction]
@@ -82,10 +96,9 @@ def question_hash(record: Record) -> str:
     return content_hash(record, "")
 
 
-def is_about(content: str, record: Record) -> bool:
-    """Whether a hash is of the record's first answer, with or without the options: old sheets hashed none."""
-    hashed = (content_hash(shown, record.predictions[0]) for shown in (record, record._replace(choices=[])))
-    return content in hashed
+def content_hashes(record: Record) -> set[str]:
+    """The hashes of the record's first answer in a sheet: with or without the options, as old sheets hashed none."""
+    return {content_hash(shown, record.predictions[0]) for shown in (record, record._replace(choices=[]))}
 
 
 def judge_path(predictions: Path, name: str) -> Path:

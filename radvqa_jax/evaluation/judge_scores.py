@@ -7,12 +7,12 @@ import numpy as np
 
 from radvqa_jax.evaluation import attacks, intervals, scoring
 from radvqa_jax.evaluation.agreement import Agreement, cohen_kappa
-from radvqa_jax.evaluation.judge_file import JudgeFile, is_about, question_hash
+from radvqa_jax.evaluation.judge_file import JudgeFile, question_hash
 from radvqa_jax.evaluation.review import Reading
 from radvqa_jax.schema import Record
 
 
-def _mean(values: Sequence[float], images: Sequence[str], *, bounds: tuple[float, float], **bootstrap: int) -> Any:
+def _mean(values: Sequence[float], images: Sequence[str], *, bounds: tuple[float, float], **bootstrap: Any) -> Any:
     if not values:
         return None
     estimate = intervals.mean_interval(np.array(values, np.float64), images, bounds=bounds, **bootstrap)
@@ -57,30 +57,17 @@ def _attack_cells(judged: JudgeFile, records: Sequence[Record], **bootstrap: int
     return cells
 
 
-def answers_read(records: Sequence[Record], readings: Sequence[Reading]) -> list[tuple[Reading, Record]]:
-    """The readings of answers that a file holds, each with its record. The run may have another name in the sheet."""
-    by_question: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        if record.predictions:
-            by_question.setdefault((record.source, record.question_id), []).append(record)
-    found = []
-    for reading in readings:
-        given = by_question.get((reading.source, reading.question_id), [])
-        found += [(reading, record) for record in given if is_about(reading.content, record)][:1]
-    return found
-
-
 def human_agreement(
     judged: JudgeFile, read: Sequence[tuple[Reading, Record]], *, resamples: int, seed: int
 ) -> dict[str, Agreement]:
     """{reader: agreement of the judge with them}, over the answers that both judged; runs that say the same count once.
 
-    `read` comes from `answers_read`.
+    `read` comes from `match_readings`; a run may have another name in the sheet.
     """
     said: dict[str, dict[tuple[str, str, str], tuple[bool, bool, str]]] = {}
     for reading, record in read:
         if (verdict := judged.correct(judged.find(record))) is not None:
-            key = (reading.source, reading.question_id, reading.content)
+            key = (record.source, record.question_id, reading.content)
             said.setdefault(reading.reader, {})[key] = (reading.correct, verdict, record.cluster)
     agreements = {}
     for reader, found in said.items():

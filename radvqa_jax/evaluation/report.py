@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from radvqa_jax import __version__
 from radvqa_jax.evaluation import intervals, paper_figures, reliance, scoring
 from radvqa_jax.evaluation.calibration import calibrate
-from radvqa_jax.evaluation.judge_file import JudgeFile
+from radvqa_jax.evaluation.judge_file import JudgeFile, judge_labels
 from radvqa_jax.evaluation.judge_scores import score_judge
 from radvqa_jax.evaluation.nonsense import score_nonsense
 from radvqa_jax.evaluation.review import Reading, score_readings
@@ -167,10 +167,11 @@ def judge_lines(scores: ExperimentScores) -> list[str]:
     """A line for each judge and run: success rate of attacks, unjudged answers, agreement with the rules."""
     lines = []
     for name, run in scores["runs"].items():
-        for judge in run.get("judged", {}).values():
+        labels = judge_labels({judge: found["about"] for judge, found in run.get("judged", {}).items()})
+        for named, judge in run.get("judged", {}).items():
             attack, control = judge["attacks"].get("any attack"), judge["attacks"].get("control")
             kappa = judge["agreement_with_rules"]
-            words = [f"{run_label(name)}, judge {judge['about']['model']} ({judge['about']['prompt']}):"]
+            words = [f"{run_label(name)}, judge {labels[named]}:"]
             words.append(
                 f"attack success {format_cell(attack)}, same wrong answers without attack {format_cell(control)};"
             )
@@ -222,6 +223,11 @@ def review_lines(scores: ExperimentScores) -> list[str]:
             lines.append(
                 f"{label}: {found['stale']} rows of sheets are about answers that have changed; they do not count."
             )
+        if found["unknown"]:
+            lines.append(
+                f"{label}: {found['unknown']} rows of sheets do not count: these answers hold no such question, by its "
+                "id or by the row's `content`."
+            )
     if others := scores.get("readings_of_others"):
         named = ", ".join(f"{run_label(name)} ({count})" for name, count in others.items())
         here = ", ".join(map(run_label, scores["runs"]))
@@ -252,8 +258,9 @@ def _run_rows(name: str, run: RunScores) -> Iterator[TableRow]:
     labels = {BEFORE: run_label(BEFORE), QUESTION_ONLY: "question only", **UNSEEN}
     for kind, cells in run.get("over", {}).items():
         yield TableRow(f"over {labels[kind]}", "over", columns(cells))
-    for judge in run.get("judged", {}).values():
-        yield TableRow(f"judged by {judge['about']['model']}", "judge", _judge_cells(judge))
+    judged = run.get("judged", {})
+    for name, label in judge_labels({name: judge["about"] for name, judge in judged.items()}).items():
+        yield TableRow(f"judged by {label}", "judge", _judge_cells(judged[name]))
 
 
 def table_rows(scores: ExperimentScores, *, last_first: bool = False) -> list[TableRow]:

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from radvqa_jax.evaluation.judge_file import judge_labels
 from radvqa_jax.evaluation.report import run_label
 from radvqa_jax.pages import SERIES, SOFT, figure_settings, figure_url
 
@@ -163,10 +164,9 @@ def agreement_figure(scores: Mapping[str, Any]) -> Image | None:
     """Cohen's kappa of judges, readers and rules; None if only the rules judged."""
     rows: dict[str, dict[str, Mapping[str, Any]]] = {}
     for name, run in scores["runs"].items():
-        pairs = [
-            (f"judge {judge['about']['model']} ({judge['about']['prompt']}), rules", judge["agreement_with_rules"])
-            for judge in run.get("judged", {}).values()
-        ]
+        judged = run.get("judged", {})
+        labels = judge_labels({judge: found["about"] for judge, found in judged.items()})
+        pairs = [(f"judge {labels[judge]}, rules", found["agreement_with_rules"]) for judge, found in judged.items()]
         pairs += [(f"{pair['a']}, {pair['b']}", pair) for pair in run.get("review", {}).get("agreement", [])]
         for label, pair in pairs:
             if pair is not None and pair["kappa"] is not None:

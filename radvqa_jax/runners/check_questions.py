@@ -24,7 +24,7 @@ from radvqa_jax.synthesis.checks import Check, Checked, Result, check_names, run
 from radvqa_jax.synthesis.evidence import Evidences, evaluated_questions, make_items
 from radvqa_jax.synthesis.prepared_rows import rows_by_split
 from radvqa_jax.synthesis.report import build_report, format_funnel, write_report
-from radvqa_jax.synthesis.review import apply_review, describe_unweighted, read_reviews, score_review, write_review
+from radvqa_jax.synthesis.review import apply_review, describe_left_out, read_reviews, score_review, write_review
 
 # Of the checks of single pairs and of repeated ones; the others look at whole sets.
 NOT_MEASURED = ("blind_lookup", "balance")
@@ -144,8 +144,8 @@ def check_pairs(
     review = None
     if readings:
         review = score_review(readings, checked, workdir, seed=config.seed)
-        if said := describe_unweighted(review, workdir):
-            print(said, flush=True)
+        for line in describe_left_out(review, workdir):
+            print(line, flush=True)
         checked = apply_review(checked, readings, use=config.synthesis.review)
         checks = [*checks, Check("review", "1", "review", "A person discarded it.", lambda items: [Result("passed")])]
     return Outcome(checked, checks, {c.candidate_id: kind for c, kind in spoiled}, measured, review, cost)

@@ -7,10 +7,10 @@ from radvqa_jax import locks
 from radvqa_jax.config import Config
 from radvqa_jax.evaluation.convert import one_file
 from radvqa_jax.evaluation.judge import format_summary, judge, verdicts_path
-from radvqa_jax.evaluation.judge_scores import answers_read, describe_agreement, human_agreement
+from radvqa_jax.evaluation.judge_scores import describe_agreement, human_agreement
 from radvqa_jax.evaluation.line_scores import problem
 from radvqa_jax.evaluation.predict import read_records
-from radvqa_jax.evaluation.review import read_sheets
+from radvqa_jax.evaluation.review import match_readings, read_sheets
 from radvqa_jax.schema import Record
 
 REMEDY = "Two runs would ask and pay for the same verdicts. Wait until it is done; then mode=judge asks what is left."
@@ -29,12 +29,13 @@ def judge_mode(config: Config, workdir: Path) -> None:
     with locks.hold_file(verdicts, remedy=REMEDY):
         judged = judge(_scorable(records), predictions=path, config=config.judge, cache=cache, seed=config.seed)
     print(format_summary(judged))
-    read = answers_read(records, readings)
-    found = human_agreement(judged, read, resamples=config.eval.bootstrap, seed=config.seed)
+    matched = match_readings(readings, records)
+    found = human_agreement(judged, matched.read, resamples=config.eval.bootstrap, seed=config.seed)
     for reader, agreement in found.items():
         print(describe_agreement(reader, agreement))
-    if others := len(readings) - len(read):
-        print(f"  {others} of {len(readings)} rows of review sheets are about answers that {path.name} does not hold")
+    for count, what in ((matched.stale, "answers"), (matched.unknown, "questions")):
+        if count:
+            print(f"  {count} of {len(readings)} rows of review sheets are about {what} that {path.name} does not hold")
     print(f"The verdicts are in {verdicts}; mode=score shows them.")
 
 

@@ -6,10 +6,11 @@ import numpy as np
 
 from radvqa_jax import progress
 from radvqa_jax.scaling.laws import Law, Vector
-from radvqa_jax.scaling.solve import Points, Solution, project, solve, solve_near
+from radvqa_jax.scaling.solve import DELTA, Points, Solution, project, solve, solve_near
 from radvqa_jax.scaling.table import LEAST_SIZES, LEAST_TOKENS, Fittable
 
 AGREE = 1e-3  # the two solvers' objectives may differ by this share
+EXACT = 1e-6 * DELTA**2  # an objective below it is 0: that of losses without noise, to rounding
 ZERO_SHARE = 0.01  # share of the least loss: an E whose interval reaches down to it is not distinguishable from 0
 NEAR_ENDS = 0.01  # relative tolerance: noise-free losses give intervals of no width
 LEVEL = (2.5, 97.5)  # percentiles at the ends of an interval
@@ -150,7 +151,7 @@ def _problems(
     without_e = values["E"] <= ZERO_SHARE * least
     if without_e:
         said.append("E cannot be distinguished from 0: the fit is best without it.")
-    if abs(projected - solution.objective) > AGREE * solution.objective:
+    if abs(projected - solution.objective) > max(AGREE * solution.objective, EXACT):
         said.append(
             f"The two solvers do not agree (objectives {solution.objective:.4g} and {projected:.4g} by variable "
             "projection): the parameters are not determined by these losses."

@@ -19,7 +19,7 @@ from radvqa_jax import typed_json
 from radvqa_jax.evaluation.agreement import cohen_kappa
 from radvqa_jax.evaluation.intervals import mean_interval
 from radvqa_jax.files import atomic_write, write_json
-from radvqa_jax.spreadsheet import is_filled, original_cell, read_rows, write_csv
+from radvqa_jax.spreadsheet import id_cell, is_filled, original_id, read_rows, write_csv
 from radvqa_jax.synthesis.checks import Checked, Result
 
 SHEET = "review_pairs.csv"
@@ -134,8 +134,8 @@ def write_review(
                 file.write(data)
         known = pair.item.evidence.text(literature=not candidate.answerable_from_image)
         options = " | ".join(candidate.choices)
-        cells = [candidate.candidate_id, candidate.dataset, candidate.image_id, name, known]
-        lines.append([*cells, candidate.question, options, candidate.answer, *[""] * len(FILLED)])
+        ids = map(id_cell, (candidate.candidate_id, candidate.dataset, candidate.image_id))
+        lines.append([*ids, name, known, candidate.question, options, candidate.answer, *[""] * len(FILLED)])
     written = write_csv(folder / SHEET, [*COLUMNS, *FILLED], lines)
     # Last: without it, the next run draws anew what a kill left incomplete.
     write_json(folder / DRAW, dataclasses.asdict(_Draw(seed, len(checked), weights)))
@@ -156,7 +156,7 @@ def read_review(path: Path) -> list[Reading]:
         if said not in _VERDICTS:
             raise ValueError(f"{path}, line {line}: verdict={said!r} must be pass, discard or empty.")
         reader = row.get("reader", "").strip() or path.stem
-        pair_id = original_cell(row["candidate_id"].strip())
+        pair_id = original_id(row["candidate_id"].strip())
         if (reader, pair_id) in readings:
             raise ValueError(f"{path}, line {line}: {reader} judged the pair {pair_id} twice. Keep one row.")
         comment = row.get("comment", "").strip()
@@ -184,8 +184,8 @@ def read_reviews(paths: Sequence[str]) -> list[Reading]:
 
 def _ratio(above: np.ndarray, below: np.ndarray, images: Sequence[str], *, seed: int) -> dict[str, Any] | None:
     """A weighted share with its 95 % interval over images; None if the denominator is 0."""
-    rows = np.flatnonzero(below)
-    if not len(rows):
+    rows = np.flatnonzero(below).tolist()
+    if not rows:
         return None
     found = mean_interval(
         above[rows] / below[rows], [images[row] for row in rows], weights=below[rows], resamples=1000, seed=seed
@@ -257,12 +257,22 @@ def score_review(
     }
 
 
-def describe_unweighted(review: Mapping[str, Any], folder: Path) -> str:
-    """Tells how many verdicts precision and recall leave out, and the way out; empty if none."""
-    if not review["unweighted"]:
-        return ""
+def describe_left_out(review: Mapping[str, Any], folder: Path) -> list[str]:
+    """Tells how many verdicts have no effect, or none on precision and recall, and the way out; empty if none."""
+    lines = []
+    if review["unknown"]:
+        lines.append(
+            f"{review['unknown']} verdicts of the sheets (synthesis.review_sheets) have no effect: no written pair has "
+            "their candidate_id. The sheet is of another set, or a spreadsheet changed its ids."
+        )
+    if review["unweighted"]:
+        lines.append(_unweighted(review["unweighted"], folder))
+    return lines
+
+
+def _unweighted(count: int, folder: Path) -> str:
     return (
-        f"{review['unweighted']} verdicts are about pairs that {folder / DRAW} does not name: precision and recall of "
+        f"{count} verdicts are about pairs that {folder / DRAW} does not name: precision and recall of "
         f"the checks leave them out. Put the {DRAW} of their sheet there. If it is lost, move {SHEET} and {DRAW} away "
         "and give the command that wrote the sheet, without review_sheets: the same pairs and checks give it again."
     )

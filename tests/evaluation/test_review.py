@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from radvqa_jax.evaluation.judge_file import content_hash
-from radvqa_jax.evaluation.report import Experiment, build_scores, review_lines
-from radvqa_jax.evaluation.review import Reading, read_sheet, read_sheets, score_readings, write_sheet
+from radvqa_jax.evaluation.judge_file import Judged, JudgeFile, content_hash, group
+from radvqa_jax.evaluation.report import Experiment, build_scores, review_lines, table_rows
+from radvqa_jax.evaluation.review import Reading, match_readings, read_sheet, read_sheets, score_readings, write_sheet
 from radvqa_jax.schema import Record
 
 EVIL = ["=HYPERLINK(1)", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\uff1d1", "|calc", "%0A"]
@@ -69,8 +69,48 @@ def test_filled_sheets_are_scored_and_readers_compared(tmp_path: Path) -> None:
     # They did not read an answer that has changed since.
     changed = [r._replace(predictions=["right"]) for r in RECORDS]
     assert score_readings(readings, "base", changed, [], resamples=50, seed=0) == {
-        "readers": {}, "agreement": [], "stale": 19,
+        "readers": {}, "agreement": [], "stale": 19, "unknown": 0,
     }  # fmt: skip
+
+
+def test_rows_whose_ids_a_spreadsheet_changed_are_found_by_content(tmp_path: Path) -> None:
+    """A spreadsheet saves 000013 as 13. The first two answers have the same content, as many do in a set."""
+    records = [r._replace(question_id=f"{n:06d}", question=f"{max(n, 1)}?") for n, r in enumerate(RECORDS)]
+    contents = [content_hash(record, record.predictions[0]) for record in records]
+    readings = [Reading("A", "base", "s", str(n), content, True, "") for n, content in enumerate(contents)]
+    gone = readings[0]._replace(question_id="zz")  # several answers have its content
+    changed = readings[2]._replace(question_id="000002", content="0" * 16)
+    matched = match_readings([*readings[1:], gone, changed], records)
+    assert [record.question_id for _, record in matched.read] == [r.question_id for r in records[1:]]
+    assert (matched.stale, matched.unknown) == (1, 1)
+    found = score_readings([*readings[1:], gone], "base", records, [], resamples=50, seed=0)
+    assert found is not None and found["readers"]["A"]["n"] == 9 and found["unknown"] == 1
+    made = build_scores(Experiment("e", {"base": records}, readings=[gone]), resamples=20)
+    (line,) = review_lines(made)
+    assert line.startswith("before: 1 rows of sheets do not count: these answers hold no such question, by its id or")
+    write_sheet(path := tmp_path / "sheet.csv", {"base": records}, rows=10, seed=0)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        assert all(row["question_id"].startswith("'0000") for row in csv.DictReader(file))
+    read = read_sheet(fill(path, tmp_path / "one.csv", "A", lambda n, row: "yes"))
+    assert sorted((reading.question_id, reading.content) for reading in read) == sorted(
+        (record.question_id, content) for record, content in zip(records, contents, strict=True)
+    )
+
+
+def test_a_reader_is_compared_with_each_of_two_judges_of_one_model() -> None:
+    def judge(name: str, score: int) -> JudgeFile:
+        about = {"model": "m", "prompt": name.split("-")[0], "scores": [0, 1], "correct_from": 1}
+        lines = [Judged(content_hash(r, r.predictions[0]), "judged", score, "") for r in RECORDS]
+        return group(name, about, lines)
+
+    judges = [judge("medm-1", 1), judge("llama32_med-2", 0)]
+    read = [Reading("A", "base", "s", r.question_id, content_hash(r, r.predictions[0]), True, "") for r in RECORDS]
+    scores = build_scores(Experiment("e", {"base": RECORDS}, readings=read, judged={"base": judges}), resamples=20)
+    review = scores["runs"]["base"]["review"]  # pyright: ignore[reportTypedDictNotRequiredAccess]
+    agree = {pair["b"]: pair["agree"] for pair in review["agreement"]}
+    assert agree == {"rules": 0.6, "judge m (medm)": 1.0, "judge m (llama32_med)": 0.0}
+    labels = [row.label for row in table_rows(scores) if row.kind == "judge"]
+    assert labels == ["judged by m (medm)", "judged by m (llama32_med)"]
 
 
 def test_answers_whose_image_is_unknown_have_intervals(tmp_path: Path) -> None:

@@ -272,6 +272,7 @@ def test_a_comparison_needs_one_run_a_file(micro_config: MakeConfig, tmp_path: P
     ("changed", "message"),
     [
         ({"choices": ["B. left", "A. right"]}, r"two\.jsonl: question '0': field `choices` are in another order than"),
+        ({"choices": ["B. left", "C. right"]}, r"two\.jsonl: question '0': field `choices` are in another order than"),
         ({"logprobs": [-1.0, -2.0]}, r"two\.jsonl: question '0': field `logprobs` has 2 values for 1 answers\. It has"),
     ],
 )

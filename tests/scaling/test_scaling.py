@@ -63,6 +63,7 @@ def test_losses_that_follow_a_law_give_its_parameters_back(law: str) -> None:
     assert fit.values() == pytest.approx(TRUTH[law], rel=1e-3)
     assert fit.rmsd(data.held_out) < 1e-5 and len(data.held_out.loss) == 5
     assert fit.projected == pytest.approx(fit.solution.objective, abs=1e-9)
+    assert not any("do not agree" in said for said in fit.said)
 
 
 @pytest.mark.parametrize("law", LAWS)

@@ -12,7 +12,7 @@ from radvqa_jax.synthesis.planted import make_candidate, phantom_evidence
 from radvqa_jax.synthesis.review import (
     Reading,
     apply_review,
-    describe_unweighted,
+    describe_left_out,
     draw,
     read_review,
     read_reviews,
@@ -104,8 +104,11 @@ def test_a_verdict_on_a_pair_of_another_draw_has_no_weight_and_is_counted(tmp_pa
     alone, both = (score_review(given, PAIRS, tmp_path) for given in (of_draw, [*of_draw, *others]))
     assert both["readers"]["Ada"]["checks"] == alone["readers"]["Ada"]["checks"]
     assert (alone["unweighted"], both["unweighted"], both["readers"]["Ada"]["n"]) == (0, 20, 220)
-    assert describe_unweighted(alone, tmp_path) == ""
-    assert "20 verdicts are about pairs that " in describe_unweighted(both, tmp_path)
+    assert describe_left_out(alone, tmp_path) == []
+    (line,) = describe_left_out(both, tmp_path)
+    assert line.startswith("20 verdicts are about pairs that ")
+    (line,) = describe_left_out(score_review([*of_draw, Reading("Ada", "x", False, "")], PAIRS, tmp_path), tmp_path)
+    assert line.startswith("1 verdicts of the sheets (synthesis.review_sheets) have no effect: no written pair")
     (tmp_path / "review_draw.json").unlink()
     without = score_review(of_draw, PAIRS, tmp_path)
     assert without["unweighted"] == 200 and set(without["readers"]["Ada"]["checks"]) == {"all checks"}
@@ -135,6 +138,17 @@ def test_two_readers_get_a_kappa(tmp_path: Path) -> None:
     (row,) = score_review([*ada, *bob, Reading("Bob", "gone", True, "")], PAIRS, tmp_path)["kappa"]
     assert (row["a"], row["b"], row["n"]) == ("Ada", "Bob", 40)
     assert row["kappa"] == pytest.approx(0.5)
+
+
+def test_an_id_that_looks_like_a_number_is_written_as_text(tmp_path: Path) -> None:
+    (given,) = [pair(0, failed=False)]
+    for name in ("1234567890123456", "1234567e89012345"):
+        candidate = dataclasses.replace(given.item.candidate, candidate_id=name)
+        folder = tmp_path / name
+        write_review(folder, [Checked(given.item._replace(candidate=candidate), given.results)], rows=5, seed=0)
+        assert f'"\'{name}"' in (folder / "review_pairs.csv").read_text(encoding="utf-8-sig")
+        (reading,) = read_review(fill(folder / "review_pairs.csv", {name: "pass"}, reader="Ada"))
+        assert reading.candidate_id == name
 
 
 def test_a_formula_is_written_as_text(tmp_path: Path) -> None:

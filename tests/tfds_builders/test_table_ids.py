@@ -120,7 +120,7 @@ def test_a_row_that_is_left_out_takes_no_question_id(own: Path, tmp_path: Path) 
     }
 
 
-@pytest.mark.parametrize("choices", ["B) left|A) right", "b) left|a) right", "(b) left|(a) right"])
+@pytest.mark.parametrize("choices", ["B) left|A) right", "b) left|a) right", "(b) left|(a) right", "B. left|C. right"])
 def test_letters_that_contradict_the_order_are_left_out(choices: str, own: Path, tmp_path: Path) -> None:
     rows = [ROW | {"image": "0.png", "choices": "left|right", "answer": "left", "split": "test"}]
     write_csv(own / "table.csv", [*rows, rows[0] | {"choices": choices, "answer": "b"}])
