@@ -32,7 +32,7 @@ from radvqa_jax.decoding.answer_logprobs import logprobs_about
 from radvqa_jax.decoding.finite import check_texts
 from radvqa_jax.evaluation import baselines, report
 from radvqa_jax.evaluation.predict import answer_rows
-from radvqa_jax.evaluation.scorable import scorable
+from radvqa_jax.evaluation.scorable import check_not_asked, scorable
 from radvqa_jax.exporting import export
 from radvqa_jax.loaded_base import LoadedBase, configured_adapter, follow_adapter, load_base
 from radvqa_jax.prompts import one_line, vqa_prefix
@@ -417,6 +417,8 @@ class Model:
             api_checks.check_rows(train, "train")
         source = rows if isinstance(rows, RowSource) else rows_of_table(rows, bit_depth=self.config.data.bit_depth)
         source = fitting(scorable(source), data=self.config.data, tokenizer=self._loaded.tokenizer)
+        if train is not None:
+            check_not_asked(train, source, field="train")
         records = self._records(source, decode=self.config.decode, seed=self.config.seed)
         experiment = report.Experiment(source.name, {self._run: records})
         if train is not None:

@@ -242,7 +242,7 @@ def test_rows_that_cannot_be_scored_are_left_out_of_scores(model: Model, picture
     assert [record.reference for record in scores.records] == ["yes"]
 
 
-def test_a_users_folder_is_read_in_one_call(tmp_path: Path, picture: np.ndarray) -> None:
+def test_a_users_folder_is_read_in_one_call(model: Model, tmp_path: Path, picture: np.ndarray) -> None:
     (tmp_path / "own").mkdir()
     Image.fromarray(picture).save(tmp_path / "own/a.png")
     (tmp_path / "own/t.csv").write_text("file,question,answer,split\na.png,Is it?,no,Test\n")
@@ -251,6 +251,8 @@ def test_a_users_folder_is_read_in_one_call(tmp_path: Path, picture: np.ndarray)
     assert [row["answer"] for row in rows] == ["no"]
     with pytest.raises(ValueError, match=r"`data.manual_dr`.*Did you mean `manual_dir"):
         radvqa_jax.read_rows("table", builder_config="own", manual_dr="x")
+    with pytest.raises(ValueError, match=r"baselines .* hold 1 of the 1 questions .* Set train to the training split"):
+        model.score(rows, train=rows)
 
 
 def test_captions_need_no_question_and_have_the_prompt_of_their_training(model: Model, picture: np.ndarray) -> None:

@@ -1,4 +1,5 @@
-"""Leaves out the rows of an evaluation that cannot be scored, before anything is trained or asked."""
+"""Leaves out the rows of an evaluation that cannot be scored, and refuses baselines that know the answers, before
+anything is trained or asked."""
 
 from radvqa_jax.data.fitting import without
 from radvqa_jax.data.rows import RowSource
@@ -6,6 +7,8 @@ from radvqa_jax.evaluation.baselines import to_record
 from radvqa_jax.evaluation.normalize import normalize
 from radvqa_jax.evaluation.rules import column_verdict
 from radvqa_jax.prompts import has_words
+
+OWN_IDS = ("table", "written")  # data sets of which each variant has other questions, with ids of its own
 
 
 def scorable(rows: RowSource) -> RowSource:
@@ -35,3 +38,19 @@ def scorable(rows: RowSource) -> RowSource:
         )
     why = f"cannot be scored ({counts})"
     return without(rows, found, why=why, way_out="Complete them where the data set is built to ask them.")
+
+
+def check_not_asked(
+    train_rows: RowSource, rows: RowSource, *, field: str = "eval.train_source (of a cell: train_source)"
+) -> None:
+    """Raises ValueError, naming the field, if blind baselines would learn from questions that they are asked."""
+    (dataset, variant), other = ((r.source.dataset, r.fingerprint["builder_config"]) for r in (train_rows, rows))
+    if dataset != other[0] or (dataset in OWN_IDS and variant != other[1]):
+        return  # an id names one question within a data set only
+    asked = set(rows.column("question_id"))
+    if shared := len(asked.intersection(train_rows.column("question_id"))):
+        raise ValueError(
+            f"The training rows of the blind baselines ({train_rows.name}) hold {shared} of the {len(asked)} questions "
+            f"of {rows.name}: baselines would learn the answers they are tested on. Set {field} to the training "
+            "split."
+        )

@@ -10,8 +10,8 @@ from radvqa_jax.data.audit_report import write_audit
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import default_config_name, load_rows
 from radvqa_jax.evaluation import baselines, scoring
+from radvqa_jax.evaluation.scorable import check_not_asked
 from radvqa_jax.runners.data import stage_sources
-from radvqa_jax.runners.evaluate import check_not_asked
 
 
 def _whole(source: SourceConfig) -> SourceConfig:

@@ -11,8 +11,8 @@ from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows, make_builder, not_prepared
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation import baselines
-from radvqa_jax.evaluation.scorable import scorable
-from radvqa_jax.runners.evaluate import blind_guesses, check_not_asked, show_other
+from radvqa_jax.evaluation.scorable import check_not_asked, scorable
+from radvqa_jax.runners.evaluate import blind_guesses, show_other
 from radvqa_jax.schema import Record
 
 Guesses = dict[str, list[Record]]  # baseline -> answers

@@ -167,23 +167,6 @@ def is_synthetic(runs: Mapping[str, list[Record]]) -> bool:
     return any("synthetic" in record.source.split() for records in runs.values() for record in records)
 
 
-OWN_IDS = ("table", "written")  # data sets of which each variant has other questions, with ids of its own
-
-
-def check_not_asked(train_rows: RowSource, rows: RowSource) -> None:
-    """Raises ValueError if blind baselines would learn from questions that they are asked."""
-    (dataset, variant), other = ((r.source.dataset, r.fingerprint["builder_config"]) for r in (train_rows, rows))
-    if dataset != other[0] or (dataset in OWN_IDS and variant != other[1]):
-        return  # an id names one question within a data set only
-    asked = set(rows.column("question_id"))
-    if shared := len(asked.intersection(train_rows.column("question_id"))):
-        raise ValueError(
-            f"The training rows of the blind baselines ({train_rows.name}) hold {shared} of the {len(asked)} questions "
-            f"of {rows.name}: baselines would learn the answers they are tested on. Set eval.train_source (of a cell: "
-            "train_source) to the training split."
-        )
-
-
 def blind_guesses(train_rows: RowSource, rows: RowSource) -> dict[str, Any]:
     """The fields of report.Experiment for answers without a model."""
     train, asked = list(train_rows.texts()), list(rows.texts())

@@ -14,7 +14,7 @@ from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows, make_builder
 from radvqa_jax.evaluation import published, report
 from radvqa_jax.evaluation.judge_file import JudgeFile, find_judges
-from radvqa_jax.evaluation.scorable import scorable
+from radvqa_jax.evaluation.scorable import check_not_asked, scorable
 from radvqa_jax.evaluation.score_types import UNSEEN
 from radvqa_jax.files import read_json, write_jsonl
 from radvqa_jax.loaded_base import LoadedBase, inspect_model, load_base, provenance
@@ -26,7 +26,6 @@ from radvqa_jax.runners.evaluate import (
     answer,
     answer_unseen,
     blind_guesses,
-    check_not_asked,
     image_of,
     is_synthetic,
     read_sheets,

@@ -15,13 +15,13 @@ from radvqa_jax.evaluation.convert import Predictions, find_files, name_runs, na
 from radvqa_jax.evaluation.judge_file import JudgeFile, find_judges
 from radvqa_jax.evaluation.line_scores import OTHER_IMAGES, dataset_of, run_of
 from radvqa_jax.evaluation.scan import Scan, scan
+from radvqa_jax.evaluation.scorable import check_not_asked
 from radvqa_jax.evaluation.score_types import UNSEEN
 from radvqa_jax.evaluation.scoring import pair
 from radvqa_jax.files import file_name, sha256, write_json
 from radvqa_jax.runners.answered_rows import check_answered, check_data
 from radvqa_jax.runners.evaluate import (
     blind_guesses,
-    check_not_asked,
     image_of,
     is_synthetic,
     read_sheets,

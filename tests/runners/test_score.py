@@ -13,10 +13,10 @@ from radvqa_jax.data.sources import load_rows
 from radvqa_jax.evaluation import predict
 from radvqa_jax.evaluation.baselines import BLANK
 from radvqa_jax.evaluation.judge_file import JudgeFile
+from radvqa_jax.evaluation.scorable import check_not_asked
 from radvqa_jax.evaluation.score_types import UNSEEN
 from radvqa_jax.files import read_json, read_jsonl, write_jsonl
 from radvqa_jax.runners import RUNNERS
-from radvqa_jax.runners.evaluate import check_not_asked
 from radvqa_jax.schema import Record
 from tests.runners.shared import MakeConfig
 
