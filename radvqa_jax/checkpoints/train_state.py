@@ -8,7 +8,6 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,15 +19,18 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from radvqa_jax import trees
+from radvqa_jax.checkpoints.step_folders import (
+    DAMAGE,
+    RUN,
+    STATE,
+    check_folder_can_be_made,
+    is_whole,
+    set_incomplete_aside,
+    steps_in,
+)
 from radvqa_jax.checkpoints.step_record import FORMAT, StepRecord, checksums, describe_leaves, differing, parse_record
 from radvqa_jax.schema import TrainState
 
-STATE, RUN = "state", "run"  # the two items of a step: arrays, and JSON
-# A step without one of these is incomplete. The first is orbax's own record of the commit.
-PARTS = ("_CHECKPOINT_METADATA", f"{STATE}/manifest.ocdbt", f"{RUN}/metadata")
-SET_ASIDE = ".incomplete"
-# What orbax and tensorstore raise for missing and broken files, and for records of another shape.
-DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError)
 # The system's message when a file cannot grow -> the way out. Libraries pass the message on as text.
 FULL = {
     "No space left on device": "the disk is full. Free some of it",
@@ -36,8 +38,6 @@ FULL = {
     "File too large": "a file would be larger than the system allows (ulimit -f). Raise the limit",
     "Read-only file system": "the file system became read-only. Have it mounted for writing",
 }
-
-log = logging.getLogger(__name__)
 
 
 class CannotSave(OSError):
@@ -80,7 +80,7 @@ class Checkpointer:
         self._fingerprint = _as_json(dict(fingerprint), "fingerprint")
         self._may_differ, self.changed = tuple(may_differ), list[str]()
         if jax.process_index() == 0:
-            _set_incomplete_aside(self.folder)
+            set_incomplete_aside(self.folder)
         _wait_for_all("steps that are not whole are out of the way")
         self._save_every, self._saving, self._under_way = save_every, 0, False
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
@@ -127,7 +127,7 @@ class Checkpointer:
         self.wait()  # orbax would also wait, but an error that it raised would be reported for this step
         self._saving, self._under_way = step, True
         with self._telling():
-            _check_folder_can_be_made(self.folder)
+            check_folder_can_be_made(self.folder)
             return self._manager.save(step, args=items, force=True)
 
     def latest_step(self) -> int | None:
@@ -202,7 +202,7 @@ class Checkpointer:
     def _cannot_save(self, error: BaseException) -> "CannotSave":
         text = str(error)
         why = next((remedy for said, remedy in FULL.items() if said in text), "")
-        whole = [step for step in _steps(self.folder) if _is_whole(step)]
+        whole = [step for step in steps_in(self.folder) if is_whole(step)]
         kept = f"Step {whole[-1].name} is whole there; it continues from it" if whole else "It begins anew"
         return CannotSave(
             f"Step {self._saving} could not be saved in {self.folder}: {why or f'{text[:200]}. Mend that'}, and start "
@@ -270,62 +270,6 @@ def _wait_for_all(what: str) -> None:
     """Waits until every process of the run has arrived."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
-
-
-def _check_folder_can_be_made(folder: Path) -> None:
-    """Raises OSError if no folder of a step can be made: orbax's threads would wait for it for minutes."""
-    if jax.process_index() == 0:
-        tried = folder / ".tried"
-        tried.mkdir(exist_ok=True)
-        tried.rmdir()
-
-
-def _steps(folder: Path) -> list[Path]:
-    """The folders of steps, in their order."""
-    found = folder.iterdir() if folder.is_dir() else ()
-    return sorted(
-        (step for step in found if step.name.isascii() and step.name.isdecimal()), key=lambda step: int(step.name)
-    )
-
-
-def read_fingerprint(folder: Path) -> dict[str, Any]:
-    """The fingerprint of the newest complete step in a folder of checkpoints; {} if none can be read."""
-    whole = [step for step in _steps(folder) if _is_whole(step)]
-    try:
-        return dict(parse_record(json.loads((whole[-1] / PARTS[2]).read_text()), where=PARTS[2]).fingerprint)
-    except DAMAGE:
-        return {}  # `restore` reports the fault
-
-
-def has_step(folder: Path) -> bool:
-    """Whether a folder of checkpoints has a complete step, whether or not it can be read."""
-    return any(_is_whole(step) for step in _steps(folder))
-
-
-def _is_whole(step: Path) -> bool:
-    return all((step / part).exists() for part in PARTS)
-
-
-def _set_incomplete_aside(folder: Path) -> None:
-    """Renames newest steps that are not whole, so that the last good one is found; a copy that was cut short has such.
-
-    An older one is what remains of a step that was being removed when the process was killed. It is removed.
-    """
-    steps = _steps(folder)
-    newest = max((int(step.name) for step in steps if _is_whole(step)), default=-1)
-    for step in steps:
-        if _is_whole(step):
-            continue
-        if int(step.name) < newest:
-            shutil.rmtree(step, ignore_errors=True)
-            continue
-        aside = step.with_name(step.name + SET_ASIDE)
-        number = 1
-        while aside.exists():
-            number += 1
-            aside = step.with_name(f"{step.name}{SET_ASIDE}{number}")
-        step.rename(aside)
-        log.warning("%s is not whole; it was renamed to %s, and the step before it counts.", step, aside.name)
 
 
 class _EchoOfTensorstore(logging.Filter):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from radvqa_jax import typed_json
-from radvqa_jax.checkpoints.train_state import has_step
+from radvqa_jax.checkpoints.step_folders import has_step
 from radvqa_jax.config.bounds import Count, Positive
 from radvqa_jax.data.loader import TrainLoader
 from radvqa_jax.files import write_json

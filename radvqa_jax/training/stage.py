@@ -19,7 +19,7 @@ from radvqa_jax.backbones.record import Backbone
 from radvqa_jax.checkpoints.adapter import check_base, save_adapter
 from radvqa_jax.checkpoints.adapter_formats import load_any_adapter
 from radvqa_jax.checkpoints.adapter_meta import AdapterMeta, read_meta
-from radvqa_jax.checkpoints.train_state import read_fingerprint
+from radvqa_jax.checkpoints.step_folders import read_fingerprint
 from radvqa_jax.config import Config, LoraConfig, SourceConfig, StageConfig
 from radvqa_jax.models import lora as lora_lib
 from radvqa_jax.models.lora import Equations

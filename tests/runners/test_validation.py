@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from radvqa_jax.checkpoints.adapter import load_adapter
-from radvqa_jax.checkpoints.train_state import PARTS
+from radvqa_jax.checkpoints.step_folders import PARTS
 from radvqa_jax.config import MeshConfig, SourceConfig
 from radvqa_jax.data.eval_loader import eval_batches
 from radvqa_jax.loaded_base import LoadedBase, load_base
