@@ -4,6 +4,7 @@ The sheet shows accepted pairs and pairs that each check rejected, in random ord
 second file keeps the number of pairs that each one represents, so that precision and recall are those of all pairs.
 """
 
+import contextlib
 import dataclasses
 import shutil
 from collections import defaultdict
@@ -114,6 +115,7 @@ def write_review(
         image: gives the file of a pair's image; without it no images are written.
     """
     if (folder / DRAW).exists() or is_filled(folder / SHEET, FILLED):
+        _restore_draw(folder, checked, rows=rows, seed=seed)
         print(
             f"{folder / SHEET} was drawn before and is kept, with its images and {DRAW}: readers may have copies. For "
             "a new sheet, move both files away.",
@@ -140,6 +142,18 @@ def write_review(
     # Last: without it, the next run draws anew what a kill left incomplete.
     write_json(folder / DRAW, dataclasses.asdict(_Draw(seed, len(checked), weights)))
     return written
+
+
+def _restore_draw(folder: Path, checked: Sequence[Checked], *, rows: int, seed: int) -> None:
+    """Writes the draw of a sheet that was filled in although a kill left it without one, if it is the same draw."""
+    if (folder / DRAW).exists():
+        return
+    chosen, weights = draw(checked, rows=rows, seed=seed)
+    with contextlib.suppress(ValueError):  # whoever uses the sheet is told what is wrong with it
+        lines = list(read_rows(folder / SHEET, needed=("candidate_id",), what="a sheet of written pairs"))
+        told = {original_id(row["candidate_id"].strip()) for _, row in lines}
+        if told == {pair.item.candidate.candidate_id for pair in chosen}:
+            write_json(folder / DRAW, dataclasses.asdict(_Draw(seed, len(checked), weights)))
 
 
 def read_review(path: Path) -> list[Reading]:

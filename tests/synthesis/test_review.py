@@ -203,6 +203,20 @@ def test_a_pair_is_not_changed_by_being_read() -> None:
     assert found.item == PAIRS[5].item and dataclasses.asdict(found.item.candidate)
 
 
+def test_a_sheet_that_was_filled_in_after_a_kill_gets_its_draw(tmp_path: Path) -> None:
+    """The kill came between sheet and draw. Without weights, no verdict of the sheet would count."""
+    write_review(tmp_path, PAIRS, rows=8, seed=0)
+    drawn = (tmp_path / "review_draw.json").read_bytes()
+    with (tmp_path / "review_pairs.csv").open(encoding="utf-8-sig", newline="") as file:
+        verdicts = {row["candidate_id"]: "pass" for row in csv.DictReader(file)}
+    filled = fill(tmp_path / "review_pairs.csv", verdicts, reader="Ada").replace(tmp_path / "review_pairs.csv")
+    (tmp_path / "review_draw.json").unlink()
+    assert write_review(tmp_path, PAIRS, rows=8, seed=1) == 0 and not (tmp_path / "review_draw.json").exists()
+    assert write_review(tmp_path, PAIRS, rows=8, seed=0) == 0
+    assert (tmp_path / "review_draw.json").read_bytes() == drawn
+    assert score_review(read_review(filled), PAIRS, tmp_path)["unweighted"] == 0
+
+
 def test_a_sheet_that_was_drawn_or_filled_in_is_never_replaced(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
