@@ -324,9 +324,8 @@ class Model:
             check_methods(tuple(methods), field="methods")
         methods = methods or computed(self.config.saliency)
         changed: dict[str, Any] = {"residuals": weights} if weights else {}
-        check_options(
-            dataclasses.replace(options or PassOptions(), **changed), methods
-        )  # settings serve other calls too
+        # The settings serve other calls too: only what this call is given must be used.
+        check_options(dataclasses.replace(options or PassOptions(), **changed), methods)
         options = dataclasses.replace(options or pass_options(self.config.saliency), **changed)
         for text, name in ((forced, "forced"), (other, "other")):
             if text != "":
