@@ -149,7 +149,7 @@ def _restore_draw(folder: Path, checked: Sequence[Checked], *, rows: int, seed: 
     if (folder / DRAW).exists():
         return
     chosen, weights = draw(checked, rows=rows, seed=seed)
-    with contextlib.suppress(ValueError):  # whoever uses the sheet is told what is wrong with it
+    with contextlib.suppress(ValueError):  # whoever reads the sheet reports what is wrong with it
         lines = list(read_rows(folder / SHEET, needed=("candidate_id",), what="a sheet of written pairs"))
         told = {original_id(row["candidate_id"].strip()) for _, row in lines}
         if told == {pair.item.candidate.candidate_id for pair in chosen}:
