@@ -23,7 +23,8 @@ class Settled(NamedTuple):
 def misplaced_letter(choices: Sequence[str]) -> str:
     """The fault if all options have letters and these are not those of their places; otherwise an empty string.
 
-    Letters are a run of the alphabet in any order, or begin with A and B and leave some out. Others may be of names.
+    Letters are those from A on in any order, a later run of the alphabet, or begin with A and B and leave some out.
+    Others may be of names.
 
     >>> misplaced_letter(["B. left", "A. right"]), misplaced_letter(["A. left", "B. right"])
     ('option 1 is lettered B', '')
@@ -31,15 +32,16 @@ def misplaced_letter(choices: Sequence[str]) -> str:
     'option 1 is lettered B'
     >>> misplaced_letter(["B. left", "C. right"]), misplaced_letter(["A. left", "B. right", "D. both"])
     ('option 1 is lettered B', 'option 3 is lettered D')
-    >>> misplaced_letter(["B. fragilis", "E. coli"])
-    ''
+    >>> misplaced_letter(["B. fragilis", "E. coli"]), misplaced_letter(["C. difficile", "B. fragilis"])
+    ('', '')
     """
     found = [match[1].upper() for choice in choices if (match := LETTERED.match(choice))]
     own = [chr(ord("A") + place) for place in range(len(choices))]
     if found == own or len(found) != len(own) or len(own) < 2:
         return ""
     places = [ord(letter) for letter in found]
-    is_run = sorted(places) == list(range(min(places), min(places) + len(places)))
+    run = list(range(min(places), min(places) + len(places)))
+    is_run = places == run or (sorted(places) == run and min(found) == own[0])
     leaves_out = found[:2] == own[:2] and places == sorted(set(places))
     if not is_run and not leaves_out:
         return ""
