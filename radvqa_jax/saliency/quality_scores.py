@@ -26,7 +26,7 @@ class Bootstrap:
     """Means over rows with their intervals, always drawn alike."""
 
     def __init__(self, *, resamples: int, seed: int) -> None:
-        self._arguments = {"resamples": resamples, "seed": seed}
+        self._arguments: dict[str, Any] = {"resamples": resamples, "seed": seed}
 
     def mean(self, rows: Rows, value: Callable[[Any], float | None], *, low: float = 0.0, high: float = 1.0) -> Any:
         """The mean of `value(row)` over the rows that have one; None if none has."""
