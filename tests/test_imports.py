@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 REPO = Path(__file__).resolve().parent.parent
 
 CORE = {
+    "closing",
     "config",
     "processes",
     "runtime",

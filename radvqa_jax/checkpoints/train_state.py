@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import jax
@@ -29,6 +28,7 @@ from radvqa_jax.checkpoints.step_folders import (
     steps_in,
 )
 from radvqa_jax.checkpoints.step_record import FORMAT, StepRecord, checksums, describe_leaves, differing, parse_record
+from radvqa_jax.closing import Closing
 from radvqa_jax.schema import TrainState
 
 # The system's message when a file cannot grow -> the way out. Libraries pass the message on as text.
@@ -44,7 +44,7 @@ class CannotSave(OSError):
     """A step could not be written."""
 
 
-class Checkpointer:
+class Checkpointer(Closing):
     """The checkpoints of one run; a context manager, which waits for the last save when it ends.
 
     Saving copies the arrays and then writes in the background: the state may be donated at once. An error of the
@@ -92,19 +92,6 @@ class Checkpointer:
                 f"The checkpoints in {self.folder} cannot be listed ({said}). If one is damaged, move its folder away; "
                 "the run continues from the one before."
             ) from error
-
-    def __enter__(self) -> "Checkpointer":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.close()
-        except CannotSave:
-            if kind is None:
-                raise
-            # Otherwise one error is enough: this one, or the one that ended the run.
 
     def save(self, step: int, state: TrainState, data_state: Mapping[str, Any], *, force: bool = False) -> bool:
         """Saves, if the step is a multiple of `save_every` or `force` is set; returns whether it did.

@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from radvqa_jax import typed_json
+from radvqa_jax.closing import Closing
 from radvqa_jax.files import append_jsonl, write_jsonl
 from radvqa_jax.progress import EVERY, Eta
 from radvqa_jax.training.event_file import EventFile
@@ -21,7 +22,7 @@ _GROUPS: dict[str, str] = dict.fromkeys(_SPEED, "speed")  # of TensorBoard's tag
 _Row = dict[str, float]  # `step`, and the scalars of that step
 
 
-class Scalars:
+class Scalars(Closing):
     """Scalars of a run in `losses.jsonl` (one object a logged step), in a TensorBoard event file and in `also`.
 
     Rows after `start_step` are dropped first: an interrupted run computes those steps again. Without `write`, as in all
@@ -45,19 +46,6 @@ class Scalars:
         kept = [row for row in read_losses(folder) if row["step"] <= start_step]
         write_jsonl(self.path, kept, private=False)
         self._events = EventFile(folder / "tensorboard", purge_step=start_step + 1)
-
-    def __enter__(self) -> "Scalars":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.close()
-        except OSError:
-            if kind is None:
-                raise
-            # Otherwise one error is enough: the one that ended the run.
 
     def __call__(self, step: int, scalars: dict[str, float]) -> None:
         """Writes the scalars of one step."""
