@@ -9,6 +9,7 @@ import pytest
 
 from radvqa_jax.evaluation.judge_file import Judged, JudgeFile, content_hash, group
 from radvqa_jax.evaluation.report import Experiment, build_scores, review_lines, table_rows
+from radvqa_jax.evaluation.report_figures import agreement_figure
 from radvqa_jax.evaluation.review import Reading, match_readings, read_sheet, read_sheets, score_readings, write_sheet
 from radvqa_jax.schema import Record
 
@@ -111,6 +112,10 @@ def test_a_reader_is_compared_with_each_of_two_judges_of_one_model() -> None:
     assert agree == {"rules": 0.6, "judge m (medm)": 1.0, "judge m (llama32_med)": 0.0}
     labels = [row.label for row in table_rows(scores) if row.kind == "judge"]
     assert labels == ["judged by m (medm)", "judged by m (llama32_med)"]
+    figure = agreement_figure(scores)
+    assert figure is not None
+    for label in ("judge m (medm), rules", "judge m (llama32_med), rules"):
+        assert label in figure["words"]
 
 
 def test_answers_whose_image_is_unknown_have_intervals(tmp_path: Path) -> None:
